@@ -1,0 +1,93 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace tunefleet {
+
+/// One fine-tuning job as its author wrote it: keys and defaults are those of `swift sft` (ms-swift 4.x),
+/// ours follow at the end. A value; see job_spec_parser.h for reading it and proto/job_spec.md for every key.
+/// An optional without a value means "not set", and what that means stands at the field.
+struct JobSpec {
+  // Model
+  std::string model;                     ///< A name under the models directory, or a path (HF directory or .gguf).
+  std::optional<std::string> template_;  ///< Key `template`: chatml, llama3, qwen, plain; unset: as the model says.
+  std::optional<std::string> system;     ///< System prompt for rows that have none.
+  std::string tuner_type = "lora";
+  std::string tuner_backend = "peft";
+  std::vector<std::string> adapters;      ///< Checkpoints or adapter directories to start from.
+  std::optional<std::string> torch_dtype; ///< float32 | bfloat16; unset: the model's own.
+  int64_t seed = 42;
+
+  // Data
+  std::vector<std::string> dataset;      ///< Paths (JSONL or JSON), or ids of uploaded files in the service.
+  std::vector<std::string> val_dataset;
+  double split_dataset_ratio = 0.0;      ///< Part of `dataset` held out for evaluation when val_dataset is empty.
+  int64_t data_seed = 42;
+  bool dataset_shuffle = true;
+  bool strict = false;                   ///< A malformed row fails the job; otherwise too (we never drop rows silently) unless truncated.
+  std::optional<int64_t> max_length;     ///< Tokens a row may have; unset: the model's limit.
+  std::string truncation_strategy = "delete";  ///< For longer rows: delete | left | right | split.
+  bool packing = false;
+  std::optional<int64_t> packing_length;  ///< Unset: max_length.
+
+  // Training
+  double learning_rate = 1e-4;
+  std::string lr_scheduler_type = "cosine";  ///< linear | cosine | constant; each with warm-up.
+  double warmup_ratio = 0.0;
+  int64_t warmup_steps = 0;                  ///< Wins over warmup_ratio when > 0.
+  double num_train_epochs = 3.0;
+  int64_t max_steps = -1;                    ///< > 0 wins over num_train_epochs.
+  int64_t per_device_train_batch_size = 1;
+  int64_t per_device_eval_batch_size = 1;
+  std::optional<int64_t> gradient_accumulation_steps;  ///< Unset: max(1, ceil(16 / batch / workers)).
+  bool gradient_checkpointing = true;
+  double weight_decay = 0.1;
+  double adam_beta1 = 0.9;
+  double adam_beta2 = 0.95;
+  double adam_epsilon = 1e-8;
+  double max_grad_norm = 1.0;                ///< 0: no clipping.
+  std::string optim = "adamw_torch";         ///< adamw_torch | adamw_torch_fused (the same here).
+  std::string save_strategy = "steps";       ///< steps | epoch | no (the last step is always saved).
+  int64_t save_steps = 500;
+  std::optional<std::string> eval_strategy;  ///< Unset: follows save_strategy when there is validation data.
+  std::optional<int64_t> eval_steps;         ///< Unset: follows save_steps.
+  std::optional<int64_t> save_total_limit;   ///< Checkpoints kept; unset: all.
+  bool save_only_model = false;              ///< Leave out state/: the run cannot be resumed from it.
+  int64_t logging_steps = 5;
+  bool logging_first_step = true;
+  std::optional<std::string> resume_from_checkpoint;  ///< A checkpoint directory, or "latest".
+  std::string output_dir;                    ///< Empty: `output/<model>` alone, the job's directory in the service.
+
+  // LoRA
+  std::vector<std::string> target_modules{"all-linear"};
+  std::optional<std::string> target_regex;   ///< Full match on the module path; wins over target_modules.
+  std::vector<std::string> exclude_modules;
+  std::vector<std::string> modules_to_save;
+  std::vector<int64_t> layers_to_transform;
+  int64_t lora_rank = 8;
+  double lora_alpha = 32.0;
+  double lora_dropout = 0.05;
+  std::string lora_bias = "none";            ///< none | all | lora_only.
+  std::optional<std::string> lora_dtype;     ///< float32 | bfloat16; unset: float32.
+  bool use_rslora = false;
+  std::string init_weights = "true";         ///< true | false | gaussian | orthogonal.
+  std::map<std::string, int64_t> rank_pattern;
+  std::map<std::string, double> alpha_pattern;
+
+  // Ours
+  std::string name;                          ///< Shown in lists; part of the tuned model's name (OpenAI: suffix).
+  int64_t workers = 1;                       ///< Ranks.
+  int64_t priority = 0;                      ///< Higher starts first.
+  std::string device = "auto";               ///< auto | cpu | cuda.
+  double max_minutes = 0.0;                  ///< Bounds the time spent training; 0: none. The schedule adapts to it.
+};
+
+/// Every field under its job-file key, unset optionals as null: what args.json holds and the API returns.
+nlohmann::json to_json(const JobSpec& spec);
+
+}  // namespace tunefleet

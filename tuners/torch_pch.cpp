@@ -1,0 +1,1 @@
+// Carries the precompiled header that every file with torch shares; see deploy/cmake/Libtorch.cmake.
