@@ -29,7 +29,8 @@ target_link_libraries(ft_torch INTERFACE ${torch_lib}/libtorch_cpu.so ${torch_li
 target_link_options(ft_torch INTERFACE -Wl,-rpath,${torch_lib} -Wl,--allow-shlib-undefined)
 
 add_library(ft_torch_pch OBJECT ${PROJECT_SOURCE_DIR}/tuners/torch_pch.cpp)
-target_link_libraries(ft_torch_pch PUBLIC ft_torch)
+# The warnings too: -Wpedantic changes a predefined macro, and the header must be compiled as its users are.
+target_link_libraries(ft_torch_pch PUBLIC ft_torch PRIVATE ft::warnings)
 target_include_directories(ft_torch_pch PUBLIC ${PROJECT_SOURCE_DIR})
 target_precompile_headers(ft_torch_pch PRIVATE <torch/torch.h>)
 
