@@ -21,7 +21,8 @@ at::Tensor onednn_linear(const at::Tensor& x, const at::Tensor& weight, const at
   static const auto op = c10::Dispatcher::singleton()
                              .findSchemaOrThrow("mkldnn::_linear_pointwise", "")
                              .typed<Linear>();
-  return op.call(x, weight, bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt, "none", {}, "");
+  return op.call(x, weight, bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt, "none",
+                 c10::List<std::optional<at::Scalar>>(), "");
 }
 
 }  // namespace
