@@ -13,28 +13,29 @@ namespace tunefleet::coordinator {
 
 /// An agent as the coordinator sees it.
 struct AgentView {
-  std::string host;
+  std::string host{};
   int64_t slots = 0;
   int64_t free_slots = 0;
   bool cuda = false;
-  bool alive = false;       ///< Beat seen within the last three seconds.
-  std::vector<std::string> jobs;
+  bool alive = false;  ///< Beat seen within the last three seconds.
+  std::vector<std::string> jobs{};
 };
 
 /// Where a waiting job stands and why it waits, in words for people.
 struct QueuePosition {
-  int64_t position = 0;     ///< 1 = next; 0 = not waiting.
-  std::string reason;       ///< "waiting for 2 free slots (1 free of 2)".
+  int64_t position = 0;  ///< 1 = next; 0 = not waiting.
+  std::string reason{};  ///< "waiting for 2 free slots (1 free of 2)".
 };
 
 struct FleetOptions {
-  std::string endpoint;                  ///< tcp://127.0.0.1:* (a free port) or a fixed one.
-  std::filesystem::path keys_directory;  ///< Made when absent: coordinator.json (CURVE key pair, 0600), node.json, allowed/.
-  std::filesystem::path jobs_directory;  ///< <jobs>/<job-id>/ is a job's run directory.
+  std::string endpoint{};                  ///< tcp://127.0.0.1:* (a free port) or a fixed one.
+  std::filesystem::path keys_directory{};  ///< Made when absent: coordinator.json (CURVE key pair,
+                                           ///< 0600), node.json, allowed/.
+  std::filesystem::path jobs_directory{};  ///< <jobs>/<job-id>/ is a job's run directory.
 };
 
-/// Runs jobs on agents: listens to agents and ranks, plans, starts and stops gangs, moves jobs through the store.
-/// Owns one thread. See coordinator/fleet/README.md.
+/// Runs jobs on agents: listens to agents and ranks, plans, starts and stops gangs, moves jobs
+/// through the store. Owns one thread. See coordinator/fleet/README.md.
 class FleetService {
  public:
   /// Binds the endpoint and starts the thread. `store` outlives the service.

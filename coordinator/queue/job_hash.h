@@ -1,0 +1,26 @@
+#pragma once
+
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "coordinator/queue/job_record.h"
+#include "proto/result.h"
+
+namespace tunefleet::coordinator {
+
+/// The fields of a Redis hash, or of a stream entry. See redis.md for their names.
+using HashFields = std::map<std::string, std::string>;
+
+/// Reads a job from the hash `tf:{<id>}:job`. kDataLoss names the field that cannot be read.
+Result<JobRecord> job_from_hash(const HashFields& fields);
+
+/// Reads an event from the fields of its stream entry; `number` is the entry's id.
+Result<JobEventRecord> event_from_hash(const std::string& job, int64_t number,
+                                       const HashFields& fields);
+
+/// Compact text of `value`, null as "". Bytes that are not UTF-8 become U+FFFD: text of a dying
+/// process must never make its job unstorable.
+std::string json_text(const nlohmann::json& value);
+
+}  // namespace tunefleet::coordinator

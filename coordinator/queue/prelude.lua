@@ -1,0 +1,47 @@
+-- Before every script: what they share. Keys are named in redis.md.
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function number_text(value)
+  return string.format('%.0f', value)
+end
+
+local function field(job, name)
+  return redis.call('HGET', job, name) or ''
+end
+
+-- Appends the next event: numbers are consecutive because only this function draws them.
+local function append_event(job, events, level, kind, message, data, created_at_ms)
+  local number = redis.call('HINCRBY', job, 'events', 1)
+  redis.call('XADD', events, number .. '-0', 'level', level, 'type', kind, 'message', message,
+             'data', data, 'created_at_ms', created_at_ms)
+end
+
+-- Priority first, then age: equal scores are ordered by the member, which begins with the sequence number.
+local function queue_member(job, id)
+  return string.format('%016d', tonumber(field(job, 'sequence'))) .. ':' .. id
+end
+local function enqueue(job, id, queued)
+  redis.call('ZADD', queued, number_text(-tonumber(field(job, 'priority'))), queue_member(job, id))
+end
+local function dequeue(job, id, queued)
+  redis.call('ZREM', queued, queue_member(job, id))
+end
+
+-- The same call may arrive twice when its answer was lost: the second time it is told that it is done.
+local function called_before(call)
+  return redis.call('SET', call, '1', 'NX', 'EX', 120) == false
+end
+
+local function done(job)
+  return {'ok', redis.call('HGETALL', job)}
+end
+local function refuse(code, message)
+  return {code, message}
+end
+local function not_found(id)
+  return refuse('not_found', 'no such job: ' .. id)
+end

@@ -1,0 +1,333 @@
+#include <fmt/format.h>
+
+#include <charconv>
+#include <map>
+#include <mutex>
+#include <random>
+#include <utility>
+
+#include "coordinator/queue/job_hash.h"
+#include "coordinator/queue/job_rules.h"
+#include "coordinator/queue/job_store.h"
+#include "coordinator/queue/lua_scripts.h"
+#include "coordinator/queue/redis_connection.h"
+
+namespace tunefleet::coordinator {
+namespace {
+
+using Words = std::vector<std::string>;
+
+constexpr char kSequenceKey[] = "tf:sequence";
+constexpr char kCreatedKey[] = "tf:created";
+constexpr char kQueuedKey[] = "tf:queued";
+constexpr char kRunningKey[] = "tf:running";
+
+std::string job_key(const std::string& id, std::string_view part) {
+  return fmt::format("tf:{{{}}}:{}", id, part);
+}
+std::string owner_key(const std::string& owner, std::string_view part) {
+  return fmt::format("tf:{{owner:{}}}:{}", owner, part);
+}
+
+std::string text_of(const redisReply& reply) {
+  if (reply.type == REDIS_REPLY_INTEGER) return std::to_string(reply.integer);
+  return reply.str == nullptr ? std::string() : std::string(reply.str, reply.len);
+}
+
+/// Field, value, field, value … as a map.
+HashFields fields_of(const redisReply& flat) {
+  HashFields fields;
+  for (size_t i = 0; i + 1 < flat.elements; i += 2) {
+    fields[text_of(*flat.element[i])] = text_of(*flat.element[i + 1]);
+  }
+  return fields;
+}
+
+/// The second element of {'ok', value}; the scripts' refusals and Redis' errors as errors.
+Result<const redisReply*> answer_of(const redisReply& reply) {
+  if (reply.type == REDIS_REPLY_ERROR) {
+    return fail(ErrorCode::kInternal, fmt::format("Redis refused a script: {}", text_of(reply)));
+  }
+  if (reply.type != REDIS_REPLY_ARRAY || reply.elements == 0) {
+    return fail(ErrorCode::kInternal, "Redis answered a script with another type than it returns");
+  }
+  const std::string word = text_of(*reply.element[0]);
+  if (word == "ok") return reply.elements > 1 ? reply.element[1] : nullptr;
+  return fail(error_code_from_name(word),
+              reply.elements > 1 ? text_of(*reply.element[1]) : std::string());
+}
+
+/// "17-0" -> 17.
+int64_t number_of_entry(const std::string& entry_id) {
+  int64_t number = 0;
+  std::from_chars(entry_id.data(), entry_id.data() + entry_id.size(), number);
+  return number;
+}
+
+/// Makes the text that tells one call from every other, also of other processes.
+class CallNames {
+ public:
+  CallNames() {
+    std::random_device source;
+    prefix_ = fmt::format("{:08x}{:08x}{:08x}", source(), source(), source());
+  }
+  std::string next() {
+    const std::lock_guard lock(mutex_);
+    return fmt::format("{}-{}", prefix_, ++count_);
+  }
+
+ private:
+  std::string prefix_;
+  std::mutex mutex_;
+  int64_t count_ = 0;  ///< Guarded by mutex_.
+};
+
+/// JobStore on Redis; see redis.md for the keys. Holds no state of its own but connections and
+/// script digests.
+class RedisJobStore : public JobStore {
+ public:
+  explicit RedisJobStore(RedisAddress address) : redis_(std::move(address)) {}
+
+  Result<JobRecord> create(const JobRecord& job, const std::string& idempotency_key) override;
+  Result<JobRecord> get(const std::string& id) override;
+  Result<JobPage> list(const std::string& owner, const std::string& after, int64_t limit) override;
+  Result<std::vector<JobRecord>> queued() override { return jobs_of(kQueuedKey, false, "", 0); }
+  Result<std::vector<JobRecord>> running() override { return jobs_of(kRunningKey, false, "", 0); }
+  Result<JobRecord> transition(const std::string& id, int64_t attempt, JobPhase from, JobPhase to,
+                               const TransitionChange& change) override;
+  Result<JobRecord> request_cancel(const std::string& id) override;
+  Status append_event(const std::string& id, int64_t attempt, int64_t source_number,
+                      const JobEventRecord& event) override;
+  Result<EventPage> events_before(const std::string& id, int64_t before, int64_t limit) override {
+    return events_of(id, true, before, limit);
+  }
+  Result<EventPage> events_after(const std::string& id, int64_t after, int64_t limit) override {
+    return events_of(id, false, after, limit);
+  }
+  Result<int64_t> event_number(const std::string& id, const std::string& event_id) override;
+  Status set_progress(const std::string& id, int64_t attempt,
+                      const nlohmann::json& progress) override;
+  Status ping() override;
+
+ private:
+  Result<RedisReply> run_script(const char* script, const Words& keys, const Words& arguments);
+  Result<JobRecord> job_after(const char* script, const Words& keys, const Words& arguments);
+  Result<std::vector<JobRecord>> jobs_of(const std::string& index, bool newest_first,
+                                         const std::string& after, int64_t limit);
+  Result<EventPage> events_of(const std::string& id, bool newest_first, int64_t bound,
+                              int64_t limit);
+  std::string call_key(const std::string& id) { return job_key(id, "call:" + calls_.next()); }
+  Result<std::string> digest_of(const char* script);
+
+  RedisPool redis_;
+  CallNames calls_;
+  std::mutex mutex_;
+  std::map<const char*, std::string> digests_;  ///< Guarded by mutex_.
+};
+
+/// SHA-1 of a script as Redis knows it. It depends on the text alone, so it stays right over
+/// restarts.
+Result<std::string> RedisJobStore::digest_of(const char* script) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = digests_.find(script); found != digests_.end()) return found->second;
+  }
+  auto reply = redis_.command({"SCRIPT", "LOAD", std::string(lua::prelude) + script});
+  if (!reply) return fail(reply.error());
+  if ((*reply)->type != REDIS_REPLY_STRING) {
+    return fail(ErrorCode::kInternal,
+                fmt::format("Redis refused to load a script: {}", text_of(**reply)));
+  }
+  const std::lock_guard lock(mutex_);
+  return digests_[script] = text_of(**reply);
+}
+
+Result<RedisReply> RedisJobStore::run_script(const char* script, const Words& keys,
+                                             const Words& arguments) {
+  const auto digest = digest_of(script);
+  if (!digest) return fail(digest.error());
+  Words words{"EVALSHA", *digest, std::to_string(keys.size())};
+  words.insert(words.end(), keys.begin(), keys.end());
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  auto reply = redis_.command(words);
+  if (!reply || (*reply)->type != REDIS_REPLY_ERROR || !text_of(**reply).starts_with("NOSCRIPT")) {
+    return reply;
+  }
+  words[0] = "EVAL";  // The server was restarted and has forgotten its scripts.
+  words[1] = std::string(lua::prelude) + script;
+  return redis_.command(words);
+}
+
+Result<JobRecord> RedisJobStore::job_after(const char* script, const Words& keys,
+                                           const Words& arguments) {
+  const auto reply = run_script(script, keys, arguments);
+  if (!reply) return fail(reply.error());
+  const auto answer = answer_of(**reply);
+  if (!answer) return fail(answer.error());
+  return job_from_hash(fields_of(**answer));
+}
+
+Result<JobRecord> RedisJobStore::create(const JobRecord& job, const std::string& idempotency_key) {
+  if (job.phase != JobPhase::kValidatingFiles && job.phase != JobPhase::kQueued) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("a new job starts as validating_files or queued: {} is {}", job.id,
+                            phase_name(job.phase)));
+  }
+  const std::string id = job.id.empty() ? new_job_id() : job.id;
+  const bool keyed = !idempotency_key.empty();
+  return job_after(lua::create_job,
+                   {job_key(id, "job"), job_key(id, "events"), call_key(id), kSequenceKey,
+                    kCreatedKey, owner_key(job.owner, "created"), kQueuedKey,
+                    owner_key(job.owner, "idempotency:" + idempotency_key)},
+                   {id, job.owner, std::string(phase_name(job.phase)), std::to_string(job.priority),
+                    std::to_string(job.workers), json_text(job.spec), json_text(job.request),
+                    fmt::format("Created fine-tuning job: {}", id),
+                    std::to_string(keyed ? kIdempotencyWindowMs : 0)});
+}
+
+Result<JobRecord> RedisJobStore::get(const std::string& id) {
+  const auto reply = redis_.command({"HGETALL", job_key(id, "job")});
+  if (!reply) return fail(reply.error());
+  if ((*reply)->type == REDIS_REPLY_ERROR) return fail(ErrorCode::kInternal, text_of(**reply));
+  if ((*reply)->elements == 0)
+    return fail(ErrorCode::kNotFound, fmt::format("no such job: {}", id));
+  return job_from_hash(fields_of(**reply));
+}
+
+Result<std::vector<JobRecord>> RedisJobStore::jobs_of(const std::string& index, bool newest_first,
+                                                      const std::string& after, int64_t limit) {
+  const auto reply =
+      run_script(lua::read_jobs, {index}, {newest_first ? "1" : "0", after, std::to_string(limit)});
+  if (!reply) return fail(reply.error());
+  const auto answer = answer_of(**reply);
+  if (!answer) return fail(answer.error());
+  std::vector<JobRecord> jobs;
+  for (size_t i = 0; i < (*answer)->elements; ++i) {
+    auto job = job_from_hash(fields_of(*(*answer)->element[i]));
+    if (!job) return fail(job.error());
+    jobs.push_back(std::move(*job));
+  }
+  return jobs;
+}
+
+Result<JobPage> RedisJobStore::list(const std::string& owner, const std::string& after,
+                                    int64_t limit) {
+  if (limit < 1) return fail(ErrorCode::kInvalidArgument, fmt::format("bad limit: {}", limit));
+  const std::string index = owner.empty() ? kCreatedKey : owner_key(owner, "created");
+  auto jobs = jobs_of(index, true, after, limit + 1);
+  if (!jobs) return fail(jobs.error());
+  JobPage page{.jobs = std::move(*jobs)};
+  page.has_more = static_cast<int64_t>(page.jobs.size()) > limit;
+  if (page.has_more) page.jobs.pop_back();
+  return page;
+}
+
+Result<JobRecord> RedisJobStore::transition(const std::string& id, int64_t attempt, JobPhase from,
+                                            JobPhase to, const TransitionChange& change) {
+  if (!is_transition(from, to)) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("no way from {} to {}: {}", phase_name(from), phase_name(to), id));
+  }
+  Words arguments{
+      id,
+      std::to_string(attempt),
+      std::string(phase_name(from)),
+      std::string(phase_name(to)),
+      change.event_level,
+      change.event_message.empty() ? std::string(default_event_message(to)) : change.event_message,
+      json_text(change.event_data)};
+  const auto set = [&arguments](const char* field, std::string value) {
+    arguments.emplace_back(field);
+    arguments.push_back(std::move(value));
+  };
+  if (change.agent) set("agent", *change.agent);
+  if (change.error) {
+    set("error_code", std::string(error_code_name(change.error->code)));
+    set("error_message", change.error->message);
+  }
+  if (change.failure) set("failure", json_text(*change.failure));
+  if (change.result) set("result", json_text(*change.result));
+  return job_after(
+      lua::transition,
+      {job_key(id, "job"), job_key(id, "events"), call_key(id), kQueuedKey, kRunningKey},
+      arguments);
+}
+
+Result<JobRecord> RedisJobStore::request_cancel(const std::string& id) {
+  return job_after(lua::request_cancel,
+                   {job_key(id, "job"), job_key(id, "events"), call_key(id), kQueuedKey},
+                   {id, std::string(default_event_message(JobPhase::kCancelled)),
+                    std::string(kCancelRequestedMessage)});
+}
+
+Status RedisJobStore::append_event(const std::string& id, int64_t attempt, int64_t source_number,
+                                   const JobEventRecord& event) {
+  const auto reply = run_script(
+      lua::append_event,
+      {job_key(id, "job"), job_key(id, "events"), call_key(id), job_key(id, "told")},
+      {id, std::to_string(attempt), std::to_string(source_number), event.level, event.type,
+       event.message, json_text(event.data), std::to_string(event.created_at_ms)});
+  if (!reply) return fail(reply.error());
+  const auto answer = answer_of(**reply);
+  return answer ? Status() : fail(answer.error());
+}
+
+Result<EventPage> RedisJobStore::events_of(const std::string& id, bool newest_first, int64_t bound,
+                                           int64_t limit) {
+  if (limit < 1) return fail(ErrorCode::kInvalidArgument, fmt::format("bad limit: {}", limit));
+  const auto reply =
+      run_script(lua::read_events, {job_key(id, "job"), job_key(id, "events")},
+                 {id, newest_first ? "1" : "0", std::to_string(bound), std::to_string(limit + 1)});
+  if (!reply) return fail(reply.error());
+  const auto answer = answer_of(**reply);
+  if (!answer) return fail(answer.error());
+  EventPage page;
+  const size_t count = (*answer)->elements;
+  page.has_more = static_cast<int64_t>(count) > limit;
+  for (size_t i = 0; i < count - (page.has_more ? 1 : 0); ++i) {
+    const redisReply& entry = *(*answer)->element[i];
+    auto event = event_from_hash(id, number_of_entry(text_of(*entry.element[0])),
+                                 fields_of(*entry.element[1]));
+    if (!event) return fail(event.error());
+    page.events.push_back(std::move(*event));
+  }
+  return page;
+}
+
+Result<int64_t> RedisJobStore::event_number(const std::string& id, const std::string& event_id) {
+  const auto number = number_of_event(id, event_id);
+  const auto page = number ? events_of(id, false, *number - 1, 1) : Result<EventPage>(EventPage());
+  if (!page) return fail(page.error());
+  if (page->events.empty() || page->events[0].number != *number) {
+    return fail(ErrorCode::kNotFound, fmt::format("no such event: {}", event_id));
+  }
+  return *number;
+}
+
+Status RedisJobStore::set_progress(const std::string& id, int64_t attempt,
+                                   const nlohmann::json& progress) {
+  const auto reply = run_script(lua::set_progress, {job_key(id, "job")},
+                                {std::to_string(attempt), json_text(progress)});
+  if (!reply) return fail(reply.error());
+  const auto answer = answer_of(**reply);
+  return answer ? Status() : fail(answer.error());
+}
+
+Status RedisJobStore::ping() {
+  const auto reply = redis_.command({"PING"});
+  if (!reply) return fail(reply.error());
+  if ((*reply)->type != REDIS_REPLY_ERROR) return {};
+  return fail(ErrorCode::kUnavailable, text_of(**reply));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<JobStore>> open_redis_job_store(const std::string& url) {
+  auto address = parse_redis_url(url);
+  if (!address) return fail(address.error());
+  std::unique_ptr<JobStore> store = std::make_unique<RedisJobStore>(std::move(*address));
+  if (auto alive = store->ping(); !alive) return fail(alive.error());
+  return store;
+}
+
+}  // namespace tunefleet::coordinator

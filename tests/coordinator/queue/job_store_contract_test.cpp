@@ -1,0 +1,349 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <memory>
+#include <thread>
+
+#include "coordinator/queue/job_rules.h"
+#include "coordinator/queue/job_store.h"
+#include "tests/coordinator/queue/redis_server.h"
+
+namespace tunefleet::coordinator {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+enum class Kind { kMemory, kRedis };
+
+/// What every JobStore promises, asked of both.
+class JobStoreContract : public testing::TestWithParam<Kind> {
+ protected:
+  JobStoreContract() {
+    if (GetParam() == Kind::kMemory) {
+      store_ = make_memory_job_store([] { return int64_t{1'700'000'000'000}; });
+      return;
+    }
+    redis_ = std::make_unique<RedisServer>();
+    auto store = open_redis_job_store(redis_->url());
+    EXPECT_TRUE(store) << store.error().message;
+    store_ = std::move(*store);
+  }
+
+  JobRecord submit(const std::string& name, int64_t priority = 0, const std::string& owner = "ann",
+                   JobPhase phase = JobPhase::kQueued) {
+    const auto job = store_->create(JobRecord{.id = "ftjob-" + name,
+                                              .owner = owner,
+                                              .phase = phase,
+                                              .priority = priority,
+                                              .workers = 2,
+                                              .spec = {{"model", "m"}, {"seed", 42}},
+                                              .request = {{"metadata", {{"team", "x"}}}}},
+                                    "");
+    EXPECT_TRUE(job) << job.error().message;
+    return *job;
+  }
+
+  Result<JobRecord> start(const std::string& id, int64_t attempt = 0) {
+    return store_->transition(id, attempt, JobPhase::kQueued, JobPhase::kRunning,
+                              {.agent = "host-a", .event_message = "Started"});
+  }
+
+  std::vector<std::string> messages(const std::string& id) {
+    std::vector<std::string> texts;
+    const auto page = store_->events_after(id, 0, 1000);
+    for (const auto& event : page->events) texts.push_back(event.message);
+    return texts;
+  }
+
+  std::unique_ptr<RedisServer> redis_;
+  std::unique_ptr<JobStore> store_;
+};
+
+std::vector<std::string> ids(const std::vector<JobRecord>& jobs) {
+  std::vector<std::string> list;
+  for (const auto& job : jobs) list.push_back(job.id);
+  return list;
+}
+
+ErrorCode code_of(const Result<JobRecord>& result) {
+  return result ? ErrorCode::kInternal : result.error().code;
+}
+
+TEST_P(JobStoreContract, ANewJobIsReadBackAsItWasStored) {
+  const JobRecord made = submit("one", 7);
+  const auto read = store_->get("ftjob-one");
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->owner, "ann");
+  EXPECT_EQ(read->phase, JobPhase::kQueued);
+  EXPECT_EQ(read->attempt, 0);
+  EXPECT_EQ(read->priority, 7);
+  EXPECT_EQ(read->workers, 2);
+  EXPECT_EQ(read->spec["seed"], 42);
+  EXPECT_EQ(read->request["metadata"]["team"], "x");
+  EXPECT_GT(read->created_at_ms, 0);
+  EXPECT_EQ(read->created_at_ms, made.created_at_ms);
+  EXPECT_EQ(read->finished_at_ms, 0);
+  EXPECT_TRUE(read->result.is_null());
+  EXPECT_FALSE(read->error);
+  EXPECT_THAT(messages("ftjob-one"), ElementsAre("Created fine-tuning job: ftjob-one"));
+}
+
+TEST_P(JobStoreContract, AJobWithoutAnIdGetsOne) {
+  const auto job = store_->create(JobRecord{.phase = JobPhase::kQueued}, "");
+  ASSERT_TRUE(job);
+  EXPECT_THAT(job->id, testing::MatchesRegex("ftjob-[A-Za-z0-9]+"));
+  EXPECT_EQ(job->id.size(), 30U);
+}
+
+TEST_P(JobStoreContract, AnIdIsUsedOnce) {
+  submit("one");
+  EXPECT_EQ(code_of(store_->create(JobRecord{.id = "ftjob-one", .phase = JobPhase::kQueued}, "")),
+            ErrorCode::kConflict);
+}
+
+TEST_P(JobStoreContract, ANewJobIsNotYetRunning) {
+  EXPECT_EQ(code_of(store_->create(JobRecord{.id = "ftjob-x", .phase = JobPhase::kRunning}, "")),
+            ErrorCode::kInvalidArgument);
+}
+
+TEST_P(JobStoreContract, AnIdempotencyKeyReturnsTheJobMadeWithIt) {
+  const JobRecord job{.owner = "ann", .phase = JobPhase::kQueued};
+  const auto first = store_->create(job, "key \r\n{1}");
+  const auto again = store_->create(job, "key \r\n{1}");
+  const auto other_key = store_->create(job, "key 2");
+  const auto other_owner =
+      store_->create(JobRecord{.owner = "bob", .phase = JobPhase::kQueued}, "key \r\n{1}");
+  ASSERT_TRUE(first && again && other_key && other_owner);
+  EXPECT_EQ(first->id, again->id);
+  EXPECT_NE(first->id, other_key->id);
+  EXPECT_NE(first->id, other_owner->id);
+  EXPECT_THAT(messages(first->id), SizeIs(1));
+}
+
+TEST_P(JobStoreContract, UnknownJobsAreNotFound) {
+  EXPECT_EQ(code_of(store_->get("ftjob-no")), ErrorCode::kNotFound);
+  EXPECT_EQ(code_of(store_->request_cancel("ftjob-no")), ErrorCode::kNotFound);
+  EXPECT_EQ(code_of(start("ftjob-no")), ErrorCode::kNotFound);
+  EXPECT_EQ(store_->append_event("ftjob-no", 0, 0, {}).error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(store_->events_after("ftjob-no", 0, 1).error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(store_->list("", "ftjob-no", 1).error().code, ErrorCode::kNotFound);
+}
+
+TEST_P(JobStoreContract, ListsNewestFirstInPages) {
+  for (const char* name : {"a", "b", "c", "d"}) submit(name);
+  const auto first = store_->list("", "", 3);
+  ASSERT_TRUE(first);
+  EXPECT_THAT(ids(first->jobs), ElementsAre("ftjob-d", "ftjob-c", "ftjob-b"));
+  EXPECT_TRUE(first->has_more);
+  const auto rest = store_->list("", "ftjob-b", 3);
+  EXPECT_THAT(ids(rest->jobs), ElementsAre("ftjob-a"));
+  EXPECT_FALSE(rest->has_more);
+}
+
+TEST_P(JobStoreContract, AnOwnerSeesOnlyTheirOwn) {
+  submit("a", 0, "ann");
+  submit("b", 0, "bob");
+  EXPECT_THAT(ids(store_->list("bob", "", 9)->jobs), ElementsAre("ftjob-b"));
+  EXPECT_THAT(ids(store_->list("eve", "", 9)->jobs), IsEmpty());
+  EXPECT_EQ(store_->list("bob", "ftjob-a", 9).error().code, ErrorCode::kNotFound);
+}
+
+TEST_P(JobStoreContract, TheQueueIsOrderedByPriorityThenAge) {
+  submit("low", -5);
+  submit("a", 0);
+  submit("b", 0);
+  submit("high", 5);
+  submit("unchecked", 9, "ann", JobPhase::kValidatingFiles);
+  EXPECT_THAT(ids(*store_->queued()), ElementsAre("ftjob-high", "ftjob-a", "ftjob-b", "ftjob-low"));
+}
+
+TEST_P(JobStoreContract, ARunGoesThroughItsPhases) {
+  submit("one", 0, "ann", JobPhase::kValidatingFiles);
+  ASSERT_TRUE(
+      store_->transition("ftjob-one", 0, JobPhase::kValidatingFiles, JobPhase::kQueued, {}));
+  const auto running = start("ftjob-one");
+  ASSERT_TRUE(running) << running.error().message;
+  EXPECT_EQ(running->attempt, 1);
+  EXPECT_EQ(running->agent, "host-a");
+  EXPECT_GT(running->started_at_ms, 0);
+  EXPECT_THAT(*store_->queued(), IsEmpty());
+  EXPECT_THAT(ids(*store_->running()), ElementsAre("ftjob-one"));
+
+  const auto done = store_->transition(
+      "ftjob-one", 1, JobPhase::kRunning, JobPhase::kSucceeded,
+      {.result = nlohmann::json{{"step", 10}}, .event_message = "Done", .event_data = {{"n", 1}}});
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_EQ(done->agent, "");
+  EXPECT_GT(done->finished_at_ms, 0);
+  EXPECT_EQ(done->result["step"], 10);
+  EXPECT_THAT(*store_->running(), IsEmpty());
+  EXPECT_THAT(messages("ftjob-one"), ElementsAre("Created fine-tuning job: ftjob-one",
+                                                 "Job is queued", "Started", "Done"));
+}
+
+TEST_P(JobStoreContract, AFailureKeepsItsErrorAndItsRank) {
+  submit("one");
+  ASSERT_TRUE(start("ftjob-one"));
+  ASSERT_TRUE(store_->transition("ftjob-one", 1, JobPhase::kRunning, JobPhase::kFailed,
+                                 {.error = Error{ErrorCode::kDataLoss, "torn \xff file"},
+                                  .failure = nlohmann::json{{"rank", 1}},
+                                  .event_level = "error",
+                                  .event_message = "rank 1 failed"}));
+  const auto job = store_->get("ftjob-one");
+  ASSERT_TRUE(job) << job.error().message;
+  EXPECT_EQ(job->error->code, ErrorCode::kDataLoss);
+  EXPECT_THAT(job->error->message, HasSubstr("torn"));
+  EXPECT_EQ(job->failure["rank"], 1);
+  EXPECT_EQ(store_->events_before("ftjob-one", 0, 1)->events[0].level, "error");
+}
+
+TEST_P(JobStoreContract, OneStartWinsAndALaterAttemptFencesTheEarlier) {
+  submit("one");
+  ASSERT_TRUE(start("ftjob-one"));
+  EXPECT_EQ(code_of(start("ftjob-one")), ErrorCode::kConflict);
+  ASSERT_TRUE(store_->transition("ftjob-one", 1, JobPhase::kRunning, JobPhase::kQueued, {}));
+  const auto second = start("ftjob-one", 1);
+  ASSERT_TRUE(second) << second.error().message;
+  EXPECT_EQ(second->attempt, 2);
+  const auto late =
+      store_->transition("ftjob-one", 1, JobPhase::kRunning, JobPhase::kSucceeded, {});
+  EXPECT_EQ(code_of(late), ErrorCode::kConflict);
+  EXPECT_THAT(late.error().message, HasSubstr("attempt 2"));
+}
+
+TEST_P(JobStoreContract, NothingLeadsOutOfAFinalPhase) {
+  submit("one");
+  ASSERT_TRUE(start("ftjob-one"));
+  ASSERT_TRUE(store_->transition("ftjob-one", 1, JobPhase::kRunning, JobPhase::kFailed, {}));
+  EXPECT_EQ(
+      code_of(store_->transition("ftjob-one", 1, JobPhase::kRunning, JobPhase::kSucceeded, {})),
+      ErrorCode::kConflict);
+  EXPECT_EQ(code_of(store_->request_cancel("ftjob-one")), ErrorCode::kConflict);
+  EXPECT_EQ(code_of(store_->transition("ftjob-one", 1, JobPhase::kFailed, JobPhase::kRunning, {})),
+            ErrorCode::kInvalidArgument);
+  EXPECT_THAT(messages("ftjob-one"), SizeIs(3));
+}
+
+TEST_P(JobStoreContract, AWaitingJobIsCancelledAtOnce) {
+  submit("queued");
+  submit("validating", 0, "ann", JobPhase::kValidatingFiles);
+  for (const char* id : {"ftjob-queued", "ftjob-validating"}) {
+    const auto job = store_->request_cancel(id);
+    ASSERT_TRUE(job) << job.error().message;
+    EXPECT_EQ(job->phase, JobPhase::kCancelled);
+    EXPECT_GT(job->finished_at_ms, 0);
+  }
+  EXPECT_THAT(*store_->queued(), IsEmpty());
+}
+
+TEST_P(JobStoreContract, ARunningJobIsMarkedAndItsCancelIsNotLost) {
+  submit("one");
+  ASSERT_TRUE(start("ftjob-one"));
+  ASSERT_TRUE(store_->request_cancel("ftjob-one"));
+  const auto again = store_->request_cancel("ftjob-one");
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->phase, JobPhase::kRunning);
+  EXPECT_TRUE(again->cancel_requested);
+  EXPECT_THAT(messages("ftjob-one"), SizeIs(3)) << "asked twice, told once";
+  EXPECT_EQ(code_of(store_->transition("ftjob-one", 1, JobPhase::kRunning, JobPhase::kQueued, {})),
+            ErrorCode::kConflict);
+  EXPECT_TRUE(store_->transition("ftjob-one", 1, JobPhase::kRunning, JobPhase::kCancelled, {}));
+}
+
+TEST_P(JobStoreContract, EventsAreNumberedWithoutGaps) {
+  submit("one");
+  for (int i = 2; i <= 30; ++i) {
+    ASSERT_TRUE(store_->append_event("ftjob-one", 0, 0,
+                                     {.level = "info",
+                                      .type = "metrics",
+                                      .message = "Step " + std::to_string(i),
+                                      .data = {{"step", i}},
+                                      .created_at_ms = 1000 + i}));
+  }
+  const auto page = store_->events_after("ftjob-one", 0, 100);
+  ASSERT_TRUE(page) << page.error().message;
+  ASSERT_THAT(page->events, SizeIs(30));
+  for (int i = 0; i < 30; ++i) {
+    EXPECT_EQ(page->events[i].number, i + 1);
+    EXPECT_EQ(*store_->event_number("ftjob-one", page->events[i].id), i + 1);
+  }
+  EXPECT_EQ(page->events[29].data["step"], 30);
+  EXPECT_EQ(page->events[29].type, "metrics");
+  EXPECT_EQ(page->events[29].created_at_ms, 1030);
+}
+
+TEST_P(JobStoreContract, EventsComeInPagesBothWays) {
+  submit("one");
+  for (int i = 2; i <= 5; ++i) ASSERT_TRUE(store_->append_event("ftjob-one", 0, 0, {}));
+  const auto numbers = [](const Result<EventPage>& page) {
+    std::vector<int64_t> list;
+    for (const auto& event : page->events) list.push_back(event.number);
+    return list;
+  };
+  const auto newest = store_->events_before("ftjob-one", 0, 2);
+  EXPECT_THAT(numbers(newest), ElementsAre(5, 4));
+  EXPECT_TRUE(newest->has_more);
+  const auto older = store_->events_before("ftjob-one", 4, 9);
+  EXPECT_THAT(numbers(older), ElementsAre(3, 2, 1));
+  EXPECT_FALSE(older->has_more);
+  EXPECT_THAT(numbers(store_->events_before("ftjob-one", 1, 9)), IsEmpty());
+  const auto following = store_->events_after("ftjob-one", 2, 2);
+  EXPECT_THAT(numbers(following), ElementsAre(3, 4));
+  EXPECT_TRUE(following->has_more);
+  EXPECT_THAT(numbers(store_->events_after("ftjob-one", 5, 9)), IsEmpty());
+}
+
+TEST_P(JobStoreContract, UnknownEventsAreNotFound) {
+  submit("one");
+  for (const char* id : {"", "ftevent-one-2", "ftevent-one-0", "ftevent-one-1x", "ftevent-two-1"}) {
+    EXPECT_EQ(store_->event_number("ftjob-one", id).error().code, ErrorCode::kNotFound) << id;
+  }
+}
+
+TEST_P(JobStoreContract, AnEventWithASourceNumberIsStoredOncePerAttempt) {
+  submit("one");
+  ASSERT_TRUE(start("ftjob-one"));
+  for (const int64_t number : {2, 1, 2, 1, 3}) {
+    EXPECT_TRUE(store_->append_event("ftjob-one", 1, number,
+                                     {.message = "rank event " + std::to_string(number)}));
+  }
+  EXPECT_THAT(messages("ftjob-one"), ElementsAre("Created fine-tuning job: ftjob-one", "Started",
+                                                 "rank event 2", "rank event 1", "rank event 3"));
+  EXPECT_EQ(store_->append_event("ftjob-one", 0, 4, {}).error().code, ErrorCode::kConflict);
+}
+
+TEST_P(JobStoreContract, ProgressIsThatOfTheCurrentAttempt) {
+  submit("one");
+  EXPECT_TRUE(store_->set_progress("ftjob-one", 0, {{"step", 1}}));
+  EXPECT_TRUE(store_->get("ftjob-one")->progress.is_null()) << "it does not run yet";
+  ASSERT_TRUE(start("ftjob-one"));
+  EXPECT_TRUE(store_->set_progress("ftjob-one", 1, {{"step", 5}}));
+  EXPECT_TRUE(store_->set_progress("ftjob-one", 0, {{"step", 9}}));
+  EXPECT_TRUE(store_->set_progress("ftjob-none", 0, {{"step", 9}}));
+  EXPECT_EQ(store_->get("ftjob-one")->progress["step"], 5);
+  ASSERT_TRUE(store_->transition("ftjob-one", 1, JobPhase::kRunning, JobPhase::kQueued, {}));
+  ASSERT_TRUE(start("ftjob-one", 1));
+  EXPECT_TRUE(store_->get("ftjob-one")->progress.is_null()) << "a new attempt starts afresh";
+}
+
+TEST_P(JobStoreContract, OfManyStartsAtOnceExactlyOneWins) {
+  submit("one");
+  std::atomic<int> won = 0;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 8; ++i) {
+    threads.emplace_back([&] { won += start("ftjob-one") ? 1 : 0; });
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(won, 1);
+  EXPECT_EQ(store_->get("ftjob-one")->attempt, 1);
+}
+
+INSTANTIATE_TEST_SUITE_P(Memory, JobStoreContract, testing::Values(Kind::kMemory));
+INSTANTIATE_TEST_SUITE_P(Redis, JobStoreContract, testing::Values(Kind::kRedis));
+
+}  // namespace
+}  // namespace tunefleet::coordinator

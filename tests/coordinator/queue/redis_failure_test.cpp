@@ -1,0 +1,96 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <thread>
+
+#include "coordinator/queue/job_store.h"
+#include "coordinator/queue/redis_connection.h"
+#include "tests/coordinator/queue/redis_server.h"
+
+namespace tunefleet::coordinator {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+TEST(RedisJobStoreFailures, AnUnreachableServerIsNamedWithTheWayOut) {
+  const auto store = open_redis_job_store("unix:///nowhere/redis.sock");
+  ASSERT_FALSE(store);
+  EXPECT_EQ(store.error().code, ErrorCode::kUnavailable);
+  EXPECT_THAT(store.error().message,
+              AllOf(HasSubstr("start redis-server"), HasSubstr("unix:///nowhere/redis.sock")));
+}
+
+TEST(RedisJobStoreFailures, ACrashIsUnavailableAndTheStoreRecoversByItself) {
+  RedisServer redis;
+  auto store = open_redis_job_store(redis.url());
+  ASSERT_TRUE(store);
+  ASSERT_TRUE((*store)->create(JobRecord{.id = "ftjob-a", .phase = JobPhase::kQueued}, ""));
+  redis.kill();
+  const auto lost = (*store)->get("ftjob-a");
+  ASSERT_FALSE(lost);
+  EXPECT_EQ(lost.error().code, ErrorCode::kUnavailable);
+  EXPECT_EQ((*store)->ping().error().code, ErrorCode::kUnavailable);
+
+  redis.start();
+  const auto started =
+      (*store)->transition("ftjob-a", 0, JobPhase::kQueued, JobPhase::kRunning, {});
+  ASSERT_TRUE(started) << started.error().message << ": scripts are loaded anew, data is kept";
+  EXPECT_EQ(started->attempt, 1);
+}
+
+TEST(RedisJobStoreFailures, AHangingServerIsReportedInTimeAndThenAtOnce) {
+  using Clock = std::chrono::steady_clock;
+  RedisServer redis;
+  auto store = open_redis_job_store(redis.url());
+  ASSERT_TRUE(store);
+  redis.freeze(true);
+  auto begin = Clock::now();
+  EXPECT_EQ((*store)->ping().error().code, ErrorCode::kUnavailable);
+  EXPECT_LT(Clock::now() - begin, std::chrono::seconds(5));
+  begin = Clock::now();
+  EXPECT_EQ((*store)->ping().error().code, ErrorCode::kUnavailable);
+  EXPECT_LT(Clock::now() - begin, std::chrono::milliseconds(200));
+  redis.freeze(false);
+  std::this_thread::sleep_for(std::chrono::milliseconds(1100));
+  EXPECT_TRUE((*store)->ping());
+}
+
+TEST(RedisJobStoreFailures, AnIdempotencyKeyIsForgottenAfterTenMinutes) {
+  RedisServer redis;
+  auto store = open_redis_job_store(redis.url());
+  ASSERT_TRUE(store);
+  ASSERT_TRUE((*store)->create(JobRecord{.owner = "ann", .phase = JobPhase::kQueued}, "key"));
+  RedisPool pool(*parse_redis_url(redis.url()));
+  const auto left = pool.command({"PTTL", "tf:{owner:ann}:idempotency:key"});
+  ASSERT_TRUE(left);
+  EXPECT_GT((*left)->integer, 590'000);
+  EXPECT_LE((*left)->integer, 600'000);
+}
+
+TEST(RedisUrl, NamesSocketsAndHosts) {
+  EXPECT_EQ(parse_redis_url("unix:///run/redis.sock")->socket_path, "/run/redis.sock");
+  const auto full = parse_redis_url("redis://me:secret@db.example:7000/3");
+  ASSERT_TRUE(full);
+  EXPECT_EQ(full->host, "db.example");
+  EXPECT_EQ(full->port, 7000);
+  EXPECT_EQ(full->database, 3);
+  EXPECT_EQ(full->user, "me");
+  EXPECT_EQ(full->password, "secret");
+  EXPECT_EQ(full->name, "redis://db.example:7000/3") << "a password is never printed";
+  EXPECT_EQ(parse_redis_url("redis://:secret@h")->password, "secret");
+  EXPECT_EQ(parse_redis_url("redis://h")->port, 6379);
+}
+
+TEST(RedisUrl, RefusesWhatItDoesNotKnow) {
+  for (const char* url : {"", "http://h", "unix://", "redis://", "redis://h:0", "redis://h:x",
+                          "redis://h/x", "rediss://h"}) {
+    const auto address = parse_redis_url(url);
+    ASSERT_FALSE(address) << url;
+    EXPECT_EQ(address.error().code, ErrorCode::kInvalidArgument) << url;
+  }
+}
+
+}  // namespace
+}  // namespace tunefleet::coordinator
