@@ -1,0 +1,172 @@
+#include "proto/foreign_keys.h"
+
+#include <array>
+
+namespace tunefleet {
+namespace {
+
+struct ForeignKey {
+  std::string_view pattern;  ///< A key, or the beginning of several with a * at the end.
+  std::string_view advice;
+};
+
+constexpr std::string_view kOnlyLora =
+    "belongs to a tuner that is not supported: remove it, tuner_type lora is what trains";
+constexpr std::string_view kOnlyLoraIsTrained =
+    "chooses among the base model's own weights, which stay frozen: use modules_to_save to train "
+    "whole modules";
+constexpr std::string_view kNoQuantization =
+    "quantised base models are not supported: remove it, and use torch_dtype: bfloat16 to save "
+    "memory";
+constexpr std::string_view kNoSharding =
+    "sharding the model over ranks is not supported, each rank holds all of it: remove it, and set "
+    "workers for "
+    "data-parallel training";
+constexpr std::string_view kNoGalore =
+    "GaLore is not supported: remove it, tuner_type lora saves optimizer memory too";
+constexpr std::string_view kNoLisa =
+    "LISA is not supported: remove it, and name the layers in layers_to_transform";
+constexpr std::string_view kAlwaysTokenized =
+    "has no effect here, rows are tokenised by the ranks as they start: remove it";
+constexpr std::string_view kDtype =
+    "is not read: use torch_dtype: bfloat16 or torch_dtype: float32";
+constexpr std::string_view kEpochs = "is called num_train_epochs here";
+constexpr std::string_view kTrainBatch = "is called per_device_train_batch_size here";
+
+// A plain list, first match wins: exact keys stand before the patterns that cover them.
+constexpr std::array kForeignKeys{
+    // Memory and scale.
+    ForeignKey{"deepspeed", kNoSharding},
+    ForeignKey{"fsdp*", kNoSharding},
+    ForeignKey{"quant_*", kNoQuantization},
+    ForeignKey{"bnb_*", kNoQuantization},
+    ForeignKey{"load_in_*", kNoQuantization},
+    ForeignKey{"hqq_*", kNoQuantization},
+    ForeignKey{"use_galore", kNoGalore},
+    ForeignKey{"galore_*", kNoGalore},
+    ForeignKey{"lisa_*", kNoLisa},
+    ForeignKey{
+        "use_liger_kernel",
+        "Liger kernels are not supported: remove it, the built-in fused kernels are always on"},
+    ForeignKey{"attn_impl",
+               "has no choice here: remove it, attention is always scaled-dot-product (sdpa)"},
+    ForeignKey{"padding_free",
+               "is not supported: use packing: true, which leaves no padding either"},
+    ForeignKey{"ddp_*", "is not read: remove it, the service watches over its ranks by heartbeats"},
+    // Data.
+    ForeignKey{
+        "streaming",
+        "streaming data sets are not supported: remove it, data sets are read once as a file"},
+    ForeignKey{
+        "columns",
+        "is not supported: rename the columns in the file (query and response, or messages)"},
+    ForeignKey{"lazy_tokenize", kAlwaysTokenized},
+    ForeignKey{"dataset_num_proc", kAlwaysTokenized},
+    ForeignKey{"load_from_cache_file", kAlwaysTokenized},
+    ForeignKey{"dataloader_*", kAlwaysTokenized},
+    ForeignKey{"group_by_length", "is not supported: use packing: true, which wastes less still"},
+    ForeignKey{"loss_scale", "is not supported: remove it, the loss is taken over every answer"},
+    ForeignKey{"max_seq_length", "is called max_length here"},
+    ForeignKey{"train_dataset", "is called dataset here"},
+    ForeignKey{"eval_dataset", "is called val_dataset here"},
+    ForeignKey{"dataset_test_ratio", "is called split_dataset_ratio here"},
+    // Model and task.
+    ForeignKey{"model_type", "is not read: remove it, the model's config.json says what it is"},
+    ForeignKey{"model_id_or_path", "is called model here"},
+    ForeignKey{"model_name_or_path", "is called model here"},
+    ForeignKey{"base_model", "is called model here"},
+    ForeignKey{"task_type", "is not read: remove it, every job trains a causal language model"},
+    ForeignKey{
+        "rlhf_type",
+        "preference and reinforcement training are not supported: only supervised fine-tuning is"},
+    ForeignKey{"train_type", "is called tuner_type here"},
+    ForeignKey{"sft_type", "is called tuner_type here"},
+    ForeignKey{"tuners",
+               "several new adapters in one job are not supported: submit one job for each"},
+    ForeignKey{
+        "fp16",
+        "float16 training is not supported: use torch_dtype: bfloat16 or torch_dtype: float32"},
+    ForeignKey{"bf16", kDtype},
+    ForeignKey{"dtype", kDtype},
+    // Training.
+    ForeignKey{"optimizer", "is not supported: remove it, the optimizer is AdamW"},
+    ForeignKey{"lr_scheduler_kwargs",
+               "is not supported: remove it, and choose by lr_scheduler_type and warmup_steps"},
+    ForeignKey{"max_epochs", "is not supported: use num_train_epochs, max_steps or max_minutes"},
+    ForeignKey{"neftune_noise_alpha", "NEFTune is not supported: remove it"},
+    ForeignKey{"report_to",
+               "is not supported: remove it, metrics go to logging.jsonl and the job's events"},
+    ForeignKey{"metric_for_best_model",
+               "choosing a best checkpoint is not supported: remove it, and compare eval_loss"},
+    ForeignKey{"load_best_model_at_end",
+               "choosing a best checkpoint is not supported: remove it, and compare eval_loss"},
+    ForeignKey{"greater_is_better",
+               "choosing a best checkpoint is not supported: remove it, and compare eval_loss"},
+    ForeignKey{"early_stop_interval",
+               "early stopping is not supported: use max_steps or max_minutes"},
+    ForeignKey{"resume_only_model",
+               "is not supported: to start from an adapter's weights alone, name it in adapters"},
+    ForeignKey{"ignore_data_skip",
+               "is not supported: remove it, a resumed run goes on at the row it had reached"},
+    ForeignKey{"create_checkpoint_symlink",
+               "is not supported: remove it, `latest` always names the newest checkpoint"},
+    ForeignKey{"add_version", "is not supported: remove it, every job has a directory of its own"},
+    ForeignKey{"load_args", "is not supported: write out the settings that the job shall have"},
+    ForeignKey{"n_epochs", kEpochs},
+    ForeignKey{"num_epochs", kEpochs},
+    ForeignKey{"epochs", kEpochs},
+    ForeignKey{"lr", "is called learning_rate here"},
+    ForeignKey{"lr_scheduler", "is called lr_scheduler_type here"},
+    ForeignKey{"batch_size", kTrainBatch},
+    ForeignKey{"train_batch_size", kTrainBatch},
+    ForeignKey{"eval_batch_size", "is called per_device_eval_batch_size here"},
+    ForeignKey{"gradient_accumulation", "is called gradient_accumulation_steps here"},
+    ForeignKey{"evaluation_strategy", "is called eval_strategy here"},
+    // LoRA and the other tuners.
+    ForeignKey{"r", "is called lora_rank here"},
+    ForeignKey{"rank", "is called lora_rank here"},
+    ForeignKey{"lora_r", "is called lora_rank here"},
+    ForeignKey{"alpha", "is called lora_alpha here"},
+    ForeignKey{"lora_dropout_p", "is called lora_dropout here"},
+    ForeignKey{"lora_target_modules", "is called target_modules here"},
+    ForeignKey{"lora_modules_to_save", "is called modules_to_save here"},
+    ForeignKey{"init_lora_weights", "is called init_weights here"},
+    ForeignKey{"bias", "is called lora_bias here"},
+    ForeignKey{"use_dora", "DoRA is not supported: remove it, plain LoRA is what trains"},
+    ForeignKey{"lorap_*",
+               "LoRA+ is not supported: remove it, A and B train at the same learning_rate"},
+    ForeignKey{"lora_lr_ratio",
+               "LoRA+ is not supported: remove it, A and B train at the same learning_rate"},
+    ForeignKey{"target_parameters",
+               "is not supported: name modules in target_modules or target_regex"},
+    ForeignKey{"freeze_*", kOnlyLoraIsTrained},
+    ForeignKey{"trainable_parameters*", kOnlyLoraIsTrained},
+    ForeignKey{"adapter_*", kOnlyLora},
+    ForeignKey{"llamapro_*", kOnlyLora},
+    ForeignKey{"adalora_*", kOnlyLora},
+    ForeignKey{"vera_*", kOnlyLora},
+    ForeignKey{"boft_*", kOnlyLora},
+    ForeignKey{"fourier_*", kOnlyLora},
+    ForeignKey{"reft_*", kOnlyLora},
+    // The service.
+    ForeignKey{"queue", "there is one queue: remove it, and use priority to start earlier"},
+    ForeignKey{"launcher", "is not a setting of a job: remove it, agents start the ranks"},
+    ForeignKey{"nproc_per_node", "is called workers here"},
+    ForeignKey{"num_workers", "is called workers here"},
+};
+
+bool matches(std::string_view pattern, std::string_view key) {
+  if (!pattern.ends_with('*')) return key == pattern;
+  return key.starts_with(pattern.substr(0, pattern.size() - 1));
+}
+
+}  // namespace
+
+std::optional<std::string_view> foreign_key_advice(std::string_view key) {
+  for (const auto& entry : kForeignKeys) {
+    if (matches(entry.pattern, key)) return entry.advice;
+  }
+  return std::nullopt;
+}
+
+}  // namespace tunefleet

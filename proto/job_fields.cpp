@@ -1,0 +1,256 @@
+#include "proto/job_fields.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <initializer_list>
+
+namespace tunefleet {
+namespace {
+
+constexpr Limits at_least(double min) { return {.min = min}; }
+constexpr Limits above(double min) { return {.min = min, .above_min = true}; }
+constexpr Limits between(double min, double max) { return {.min = min, .max = max}; }
+constexpr Limits from_to_below(double min, double max) {
+  return {.min = min, .max = max, .below_max = true};
+}
+
+using Fields = std::initializer_list<JobField>;
+
+const Fields kModelFields{
+    {"model", "Model", &JobSpec::model,
+     "A name under the models directory, or a path: a Hugging Face directory or a .gguf file. "
+     "Required."},
+    {"template",
+     "Model",
+     &JobSpec::template_,
+     "Chat template; unset: the model's own.",
+     {},
+     {"chatml", "llama3", "qwen", "plain"}},
+    {"system", "Model", &JobSpec::system, "System prompt for rows that have none."},
+    {"tuner_type", "Model", &JobSpec::tuner_type, "What is trained.", {}, {"lora"}},
+    {"tuner_backend",
+     "Model",
+     &JobSpec::tuner_backend,
+     "Whose file layout the tuner has.",
+     {},
+     {"peft"}},
+    {"adapters", "Model", &JobSpec::adapters, "Checkpoints or adapter directories to start from."},
+    {"torch_dtype",
+     "Model",
+     &JobSpec::torch_dtype,
+     "Number format of the base model; unset: the one it is stored in.",
+     {},
+     {"float32", "bfloat16"}},
+    {"seed", "Model", &JobSpec::seed, "Of everything drawn at random but the order of the data.",
+     at_least(0)},
+};
+
+const Fields kDataFields{
+    {"dataset", "Data", &JobSpec::dataset,
+     "Paths of JSONL or JSON files, or ids of uploaded files in the service. At least one."},
+    {"val_dataset", "Data", &JobSpec::val_dataset, "The same, to evaluate on."},
+    {"split_dataset_ratio", "Data", &JobSpec::split_dataset_ratio,
+     "Part of `dataset` held out for evaluation when `val_dataset` is empty.", from_to_below(0, 1)},
+    {"data_seed", "Data", &JobSpec::data_seed, "Of the order of the data and of the split.",
+     at_least(0)},
+    {"dataset_shuffle", "Data", &JobSpec::dataset_shuffle, "Draw the rows in random order."},
+    {"strict", "Data", &JobSpec::strict,
+     "Refuse rows longer than `max_length` too; a malformed row always fails the job."},
+    {"max_length", "Data", &JobSpec::max_length, "Tokens a row may have; unset: the model's limit.",
+     at_least(1)},
+    {"truncation_strategy",
+     "Data",
+     &JobSpec::truncation_strategy,
+     "For longer rows: leave them out, cut from the left or right, or split them into several.",
+     {},
+     {"delete", "left", "right", "split"}},
+    {"packing", "Data", &JobSpec::packing,
+     "Put several short rows into one sequence, apart from each other."},
+    {"packing_length", "Data", &JobSpec::packing_length,
+     "Tokens of such a sequence; unset: `max_length`.", at_least(1)},
+};
+
+const Fields kTrainingFields{
+    {"learning_rate", "Training", &JobSpec::learning_rate, "Learning rate after the warm-up.", above(0)},
+    {"lr_scheduler_type",
+     "Training",
+     &JobSpec::lr_scheduler_type,
+     "How it falls after the warm-up.",
+     {},
+     {"linear", "cosine", "constant"}},
+    {"warmup_ratio", "Training", &JobSpec::warmup_ratio,
+     "Part of all steps in which it rises from 0.", between(0, 1)},
+    {"warmup_steps", "Training", &JobSpec::warmup_steps,
+     "The same in steps; wins over `warmup_ratio` when above 0.", at_least(0)},
+    {"num_train_epochs", "Training", &JobSpec::num_train_epochs, "Passes over the data.",
+     at_least(0)},
+    {"max_steps", "Training", &JobSpec::max_steps,
+     "Optimizer steps; above 0 it wins over `num_train_epochs`.", at_least(-1)},
+    {"per_device_train_batch_size", "Training", &JobSpec::per_device_train_batch_size,
+     "Rows of one rank in one micro-step.", at_least(1)},
+    {"per_device_eval_batch_size", "Training", &JobSpec::per_device_eval_batch_size,
+     "The same in evaluation.", at_least(1)},
+    {"gradient_accumulation_steps", "Training", &JobSpec::gradient_accumulation_steps,
+     "Micro-steps of one optimizer step; unset: max(1, ceil(16 / batch / workers)).", at_least(1)},
+    {"gradient_checkpointing", "Training", &JobSpec::gradient_checkpointing,
+     "Recompute activations in the backward pass: less memory, slower."},
+    {"weight_decay", "Training", &JobSpec::weight_decay, "Of AdamW.", at_least(0)},
+    {"adam_beta1", "Training", &JobSpec::adam_beta1, "Of AdamW.", from_to_below(0, 1)},
+    {"adam_beta2", "Training", &JobSpec::adam_beta2, "Of AdamW.", from_to_below(0, 1)},
+    {"adam_epsilon", "Training", &JobSpec::adam_epsilon, "Of AdamW.", above(0)},
+    {"max_grad_norm", "Training", &JobSpec::max_grad_norm,
+     "Gradients are scaled down to this norm; 0: never.", at_least(0)},
+    {"optim",
+     "Training",
+     &JobSpec::optim,
+     "Both name the same AdamW.",
+     {},
+     {"adamw_torch", "adamw_torch_fused"}},
+    {"save_strategy",
+     "Training",
+     &JobSpec::save_strategy,
+     "When checkpoints are written; the last step always is.",
+     {},
+     {"steps", "epoch", "no"}},
+    {"save_steps", "Training", &JobSpec::save_steps, "Steps between checkpoints.", at_least(1)},
+    {"eval_strategy",
+     "Training",
+     &JobSpec::eval_strategy,
+     "When to evaluate; unset: as `save_strategy` when there is validation data.",
+     {},
+     {"steps", "epoch", "no"}},
+    {"eval_steps", "Training", &JobSpec::eval_steps,
+     "Steps between evaluations; unset: `save_steps`.", at_least(1)},
+    {"save_total_limit", "Training", &JobSpec::save_total_limit, "Checkpoints kept; unset: all.",
+     at_least(1)},
+    {"save_only_model", "Training", &JobSpec::save_only_model,
+     "Leave out the optimizer's state: the run cannot be resumed from such a checkpoint."},
+    {"logging_steps", "Training", &JobSpec::logging_steps, "Steps between lines of logging.jsonl.",
+     at_least(1)},
+    {"logging_first_step", "Training", &JobSpec::logging_first_step, "Log the first step too."},
+    {"resume_from_checkpoint", "Training", &JobSpec::resume_from_checkpoint,
+     "A checkpoint directory to continue from, or \"latest\"."},
+    {"output_dir", "Training", &JobSpec::output_dir,
+     "Where everything is written; empty: output/<model>, in the service the job's directory."},
+};
+
+const Fields kLoraFields{
+    {"target_modules", "LoRA", &JobSpec::target_modules,
+     "Names of the modules to tune, matched at the end of their paths; all-linear: every linear "
+     "layer but the head."},
+    {"target_regex", "LoRA", &JobSpec::target_regex,
+     "Instead: a regular expression for the whole module path."},
+    {"exclude_modules", "LoRA", &JobSpec::exclude_modules, "Names of modules to leave alone."},
+    {"modules_to_save", "LoRA", &JobSpec::modules_to_save, "Modules trained and saved in full."},
+    {"layers_to_transform", "LoRA", &JobSpec::layers_to_transform,
+     "Numbers of the layers to tune; empty: all.", at_least(0)},
+    {"lora_rank", "LoRA", &JobSpec::lora_rank, "Rank of the update.", at_least(1)},
+    {"lora_alpha", "LoRA", &JobSpec::lora_alpha, "The update is scaled by lora_alpha / lora_rank.",
+     above(0)},
+    {"lora_dropout", "LoRA", &JobSpec::lora_dropout, "Dropout on the update's input.",
+     from_to_below(0, 1)},
+    {"lora_bias",
+     "LoRA",
+     &JobSpec::lora_bias,
+     "Which biases are trained.",
+     {},
+     {"none", "all", "lora_only"}},
+    {"lora_dtype",
+     "LoRA",
+     &JobSpec::lora_dtype,
+     "Number format of the update; unset: float32.",
+     {},
+     {"float32", "bfloat16"}},
+    {"use_rslora", "LoRA", &JobSpec::use_rslora, "Scale by lora_alpha / sqrt(lora_rank)."},
+    {"init_weights",
+     "LoRA",
+     &JobSpec::init_weights,
+     "How the update starts; only `false` does not start at zero.",
+     {},
+     {"true", "false", "gaussian", "orthogonal"}},
+    {"rank_pattern", "LoRA", &JobSpec::rank_pattern,
+     "Module name -> rank, where it differs from `lora_rank`.", at_least(1)},
+    {"alpha_pattern", "LoRA", &JobSpec::alpha_pattern,
+     "Module name -> alpha, where it differs from `lora_alpha`.", above(0)},
+};
+
+const Fields kServiceFields{
+    {"name", "Service", &JobSpec::name,
+     "Shown in lists, and part of the tuned model's name; at most 64 bytes, without / and :."},
+    {"workers", "Service", &JobSpec::workers, "Ranks that train together.", between(1, 4096)},
+    {"priority", "Service", &JobSpec::priority, "Higher starts first.", between(-1000, 1000)},
+    {"device",
+     "Service",
+     &JobSpec::device,
+     "Where ranks compute; auto: a GPU where there is one.",
+     {},
+     {"auto", "cpu", "cuda"}},
+    {"max_minutes", "Service", &JobSpec::max_minutes,
+     "Bounds the training time, the schedule adapts; 0: no bound.", at_least(0)},
+};
+
+struct KindText {
+  std::string_view operator()(std::string JobSpec::*) const { return "text"; }
+  std::string_view operator()(std::optional<std::string> JobSpec::*) const { return "text"; }
+  std::string_view operator()(int64_t JobSpec::*) const { return "whole number"; }
+  std::string_view operator()(std::optional<int64_t> JobSpec::*) const { return "whole number"; }
+  std::string_view operator()(double JobSpec::*) const { return "number"; }
+  std::string_view operator()(bool JobSpec::*) const { return "true or false"; }
+  std::string_view operator()(std::vector<std::string> JobSpec::*) const { return "list of texts"; }
+  std::string_view operator()(std::vector<int64_t> JobSpec::*) const {
+    return "list of whole numbers";
+  }
+  std::string_view operator()(std::map<std::string, int64_t> JobSpec::*) const {
+    return "map of whole numbers";
+  }
+  std::string_view operator()(std::map<std::string, double> JobSpec::*) const {
+    return "map of numbers";
+  }
+};
+
+}  // namespace
+
+bool Limits::contains(double value) const {
+  const bool low_enough = below_max ? value < max : value <= max;
+  const bool high_enough = above_min ? value > min : value >= min;
+  return low_enough && high_enough;
+}
+
+std::string Limits::text() const {
+  if (std::isinf(min)) return {};
+  if (std::isinf(max)) return fmt::format("{} {}", above_min ? "above" : "at least", min);
+  return fmt::format("from {} to {}{}", min, below_max ? "below " : "", max);
+}
+
+std::string_view JobField::kind_text() const { return std::visit(KindText{}, member); }
+
+const std::vector<JobField>& job_fields() {
+  static const std::vector<JobField> fields = [] {
+    std::vector<JobField> all;
+    for (const auto& section :
+         {kModelFields, kDataFields, kTrainingFields, kLoraFields, kServiceFields}) {
+      all.insert(all.end(), section.begin(), section.end());
+    }
+    return all;
+  }();
+  return fields;
+}
+
+const JobField* find_job_field(std::string_view key) {
+  for (const auto& field : job_fields()) {
+    if (field.key == key) return &field;
+  }
+  return nullptr;
+}
+
+const std::vector<std::string_view>& job_keys() {
+  static const std::vector<std::string_view> keys = [] {
+    std::vector<std::string_view> all;
+    for (const auto& field : job_fields()) all.push_back(field.key);
+    return all;
+  }();
+  return keys;
+}
+
+}  // namespace tunefleet

@@ -1,0 +1,125 @@
+#include "proto/job_rules.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace tunefleet {
+namespace {
+
+using Rules = std::vector<BrokenRule>;
+
+constexpr size_t kLongestName = 64;
+
+void check_required(const JobSpec& spec, Rules& broken) {
+  if (spec.model.empty())
+    broken.push_back({"model", "is required: a name under the models directory, or a path"});
+  if (spec.dataset.empty())
+    broken.push_back({"dataset", "is required: the path of a JSONL or JSON file, or several"});
+}
+
+void check_length_of_run(const JobSpec& spec, Rules& broken) {
+  if (spec.max_steps == 0) {
+    broken.push_back(
+        {"max_steps", "must be above 0, or -1 to leave the length to num_train_epochs: got 0"});
+  } else if (spec.max_steps < 0 && spec.num_train_epochs <= 0) {
+    broken.push_back({"num_train_epochs", "must be above 0 when max_steps is not set"});
+  } else if (spec.max_steps > 0 && spec.warmup_steps > spec.max_steps) {
+    broken.push_back(
+        {"warmup_steps", fmt::format("the warm-up is longer than the run of max_steps: {} > {}",
+                                     spec.warmup_steps, spec.max_steps)});
+  }
+}
+
+void check_evaluation(const JobSpec& spec, Rules& broken) {
+  const bool has_data = !spec.val_dataset.empty() || spec.split_dataset_ratio > 0;
+  if (!has_data && spec.eval_strategy.value_or("no") != "no") {
+    broken.push_back(
+        {"eval_strategy", "needs data to evaluate on: set val_dataset or split_dataset_ratio"});
+  }
+  if (!has_data && spec.eval_steps) {
+    broken.push_back(
+        {"eval_steps", "needs data to evaluate on: set val_dataset or split_dataset_ratio"});
+  }
+  if (!spec.val_dataset.empty() && spec.split_dataset_ratio > 0) {
+    broken.push_back({"split_dataset_ratio", "conflicts with val_dataset: set one of them"});
+  }
+}
+
+void check_packing(const JobSpec& spec, Rules& broken) {
+  if (!spec.packing_length) return;
+  if (!spec.packing) broken.push_back({"packing_length", "has no use without packing: true"});
+  if (spec.max_length && *spec.max_length > *spec.packing_length) {
+    broken.push_back({"packing_length", fmt::format("does not hold a row of max_length: {} < {}",
+                                                    *spec.packing_length, *spec.max_length)});
+  }
+}
+
+/// A name in target_modules is matched at the end of a path: one with a comma or a blank can never
+/// match.
+bool looks_like_several(const std::string& name) {
+  return name.find_first_of(", \t\n") != std::string::npos;
+}
+
+void check_targets(const JobSpec& spec, Rules& broken) {
+  const auto several =
+      std::find_if(spec.target_modules.begin(), spec.target_modules.end(), looks_like_several);
+  if (several != spec.target_modules.end()) {
+    broken.push_back(
+        {"target_modules",
+         fmt::format("several names are a list, [q_proj, v_proj]: got `{}`", *several)});
+  }
+  if (!spec.target_regex) {
+    if (spec.target_modules.empty())
+      broken.push_back({"target_modules", "is empty: name modules, or all-linear"});
+    return;
+  }
+  if (spec.target_modules != JobSpec{}.target_modules) {
+    broken.push_back({"target_regex", "conflicts with target_modules: set one of them"});
+  }
+  if (!spec.layers_to_transform.empty()) {
+    broken.push_back(
+        {"layers_to_transform", "conflicts with target_regex: say the layers in the expression"});
+  }
+}
+
+void check_start(const JobSpec& spec, Rules& broken) {
+  if (spec.resume_from_checkpoint && spec.resume_from_checkpoint->empty()) {
+    broken.push_back({"resume_from_checkpoint", "is empty: a checkpoint directory, or latest"});
+  }
+  if (spec.resume_from_checkpoint && !spec.adapters.empty()) {
+    broken.push_back(
+        {"adapters",
+         "conflicts with resume_from_checkpoint, which brings its own: set one of them"});
+  }
+}
+
+void check_name(const JobSpec& spec, Rules& broken) {
+  if (spec.name.size() > kLongestName) {
+    broken.push_back(
+        {"name", fmt::format("is longer than {} bytes: {}", kLongestName, spec.name.size())});
+  }
+  const auto refused = [](char c) {
+    return c == '/' || c == ':' || static_cast<unsigned char>(c) < 0x20 || c == 0x7F;
+  };
+  if (std::any_of(spec.name.begin(), spec.name.end(), refused)) {
+    broken.push_back(
+        {"name", "holds a character that names may not have: / : or a control character"});
+  }
+}
+
+}  // namespace
+
+std::vector<BrokenRule> broken_rules(const JobSpec& spec) {
+  Rules broken;
+  check_required(spec, broken);
+  check_length_of_run(spec, broken);
+  check_evaluation(spec, broken);
+  check_packing(spec, broken);
+  check_targets(spec, broken);
+  check_start(spec, broken);
+  check_name(spec, broken);
+  return broken;
+}
+
+}  // namespace tunefleet

@@ -1,0 +1,193 @@
+#include "proto/job_value.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+#include <limits>
+
+#include "proto/nearest_name.h"
+
+namespace tunefleet {
+namespace {
+
+using Kind = JobNode::Kind;
+
+template <typename T>
+using Value = tl::expected<T, ValueError>;
+
+tl::unexpected<ValueError> wrong(std::string message) {
+  return tl::unexpected(ValueError{std::move(message)});
+}
+
+template <typename Number>
+std::optional<Number> number_of(std::string_view text) {
+  if (text.starts_with('+')) text.remove_prefix(1);
+  Number number{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
+/// 2^53: up to here a double holds every whole number, so that 3.0 or 1e6 can stand for one.
+constexpr double kExactWhole = 9007199254740992.0;
+
+std::optional<int64_t> whole_number_of(std::string_view text) {
+  if (const auto exact = number_of<int64_t>(text)) return exact;
+  const auto real = number_of<double>(text);
+  if (!real || std::abs(*real) > kExactWhole || std::trunc(*real) != *real) return std::nullopt;
+  return static_cast<int64_t>(*real);
+}
+
+bool may_hold_number(const JobNode& node) {
+  return node.kind == Kind::kNumber || node.kind == Kind::kText;
+}
+
+tl::unexpected<ValueError> out_of_range(const Limits& limits, const JobNode& node) {
+  return wrong(fmt::format("must be {}, got {}", limits.text(), node.text));
+}
+
+/// One overload for each type of value; the first argument only chooses it.
+struct Read {
+  const JobField& field;
+
+  Value<double> operator()(const double*, const JobNode& node) const {
+    const auto number = may_hold_number(node) ? number_of<double>(node.text) : std::nullopt;
+    if (!number || !std::isfinite(*number)) return wrong("wants a number, got " + describe(node));
+    if (!field.limits.contains(*number)) return out_of_range(field.limits, node);
+    return *number;
+  }
+
+  Value<int64_t> operator()(const int64_t*, const JobNode& node) const {
+    const auto number = may_hold_number(node) ? whole_number_of(node.text) : std::nullopt;
+    if (!number && node.text.find("..") != std::string::npos) {
+      return wrong("a range is not supported, give one whole number: got " + describe(node));
+    }
+    if (!number) return wrong("wants a whole number, got " + describe(node));
+    if (!field.limits.contains(static_cast<double>(*number)))
+      return out_of_range(field.limits, node);
+    return *number;
+  }
+
+  Value<bool> operator()(const bool*, const JobNode& node) const {
+    if (node.kind == Kind::kBool || node.kind == Kind::kText) {
+      for (const auto yes : {"true", "True", "TRUE", "yes", "on"}) {
+        if (node.text == yes) return true;
+      }
+      for (const auto no : {"false", "False", "FALSE", "no", "off"}) {
+        if (node.text == no) return false;
+      }
+    }
+    return wrong("wants true or false, got " + describe(node));
+  }
+
+  Value<std::string> operator()(const std::string*, const JobNode& node) const {
+    if (!field.allowed.empty()) return allowed_text(node);
+    if (node.kind != Kind::kText) return wrong("wants text, got " + describe(node));
+    return node.text;
+  }
+
+  /// A list, or one element without the brackets.
+  template <typename T>
+  Value<std::vector<T>> operator()(const std::vector<T>*, const JobNode& node) const {
+    if (node.kind == Kind::kMap || node.kind == Kind::kNull)
+      return wrong("wants a list, got " + describe(node));
+    std::vector<T> values;
+    if (node.kind != Kind::kList) {
+      auto value = element<T>(node, {});
+      if (!value) return tl::unexpected(value.error());
+      values.push_back(*std::move(value));
+      return values;
+    }
+    for (size_t i = 0; i < node.children.size(); ++i) {
+      auto value = element<T>(node.children[i], fmt::format("[{}]", i));
+      if (!value) return tl::unexpected(value.error());
+      values.push_back(*std::move(value));
+    }
+    return values;
+  }
+
+  template <typename T>
+  Value<std::map<std::string, T>> operator()(const std::map<std::string, T>*,
+                                             const JobNode& node) const {
+    if (node.kind != Kind::kMap)
+      return wrong("wants a map of names to numbers, got " + describe(node));
+    std::map<std::string, T> values;
+    for (const auto& child : node.children) {
+      auto value = element<T>(child, "." + child.key);
+      if (!value) return tl::unexpected(value.error());
+      if (!values.emplace(child.key, *value).second) {
+        return tl::unexpected(ValueError{"given twice in this map", "." + child.key});
+      }
+    }
+    return values;
+  }
+
+ private:
+  template <typename T>
+  Value<T> element(const JobNode& node, std::string subpath) const {
+    auto value = (*this)(static_cast<const T*>(nullptr), node);
+    if (!value) return tl::unexpected(ValueError{value.error().message, std::move(subpath)});
+    if constexpr (std::is_same_v<T, std::string>) {
+      if (value->empty()) return tl::unexpected(ValueError{"is empty text", std::move(subpath)});
+    }
+    return value;
+  }
+
+  Value<std::string> allowed_text(const JobNode& node) const {
+    const std::string written = spelling_of(node);
+    for (const auto candidate : field.allowed) {
+      if (written == candidate) return written;
+    }
+    const std::string_view choice = field.allowed.size() == 1 ? "" : "one of ";
+    std::string message =
+        fmt::format("must be {}{}, got {}", choice, fmt::join(field.allowed, ", "), describe(node));
+    if (const auto nearest = nearest_name(node.text, field.allowed))
+      message += fmt::format(", did you mean {}?", *nearest);
+    return wrong(std::move(message));
+  }
+
+  /// YAML readers turn `no` and `true` into booleans before they reach us as JSON: back to the
+  /// allowed word.
+  std::string spelling_of(const JobNode& node) const {
+    if (node.kind != Kind::kText && node.kind != Kind::kBool) return {};
+    const auto as_bool = (*this)(static_cast<const bool*>(nullptr), node);
+    if (!as_bool) return node.text;
+    for (const auto candidate : field.allowed) {
+      if (candidate == node.text) return node.text;
+      if (candidate == (*as_bool ? "true" : "false") || (!*as_bool && candidate == "no"))
+        return std::string(candidate);
+    }
+    return node.text;
+  }
+};
+
+template <typename T>
+ValueStatus store(const JobField& field, const JobNode& node, T& member) {
+  if (node.kind == Kind::kNull)
+    return wrong("has no value: give it one, or remove the key for its default");
+  auto value = Read{field}(static_cast<const T*>(nullptr), node);
+  if (!value) return tl::unexpected(value.error());
+  member = *std::move(value);
+  return {};
+}
+
+template <typename T>
+ValueStatus store(const JobField& field, const JobNode& node, std::optional<T>& member) {
+  if (node.kind == Kind::kNull) {
+    member.reset();
+    return {};
+  }
+  T value{};
+  const auto status = store(field, node, value);
+  if (status) member = std::move(value);
+  return status;
+}
+
+}  // namespace
+
+ValueStatus read_value(const JobField& field, const JobNode& node, JobSpec& spec) {
+  return std::visit([&](auto member) { return store(field, node, spec.*member); }, field.member);
+}
+
+}  // namespace tunefleet
