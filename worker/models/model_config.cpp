@@ -117,7 +117,7 @@ void read_token_ids(const json& config, ModelConfig& out) {
   if (!ids.empty()) out.eos_token_ids = std::move(ids);
 }
 
-void read_family(const json& config, ModelConfig& out, Reader& top) {
+void read_family(ModelConfig& out, Reader& top) {
   constexpr std::array<std::string_view, 4> kFamily{"llama", "qwen2", "qwen3", "mistral"};
   top.optional("model_type", out.model_type);
   if (std::find(kFamily.begin(), kFamily.end(), out.model_type) == kFamily.end()) {
@@ -168,7 +168,7 @@ Result<ModelConfig> load_model_config(const std::filesystem::path& directory) {
   if (!config) return fail(config.error());
   ModelConfig out;
   Reader reader(*config, path.string());
-  read_family(*config, out, reader);
+  read_family(out, reader);
   read_shape(out, reader);
   read_rope(*config, out, reader);
   if (reader.first_problem().empty()) read_windows(*config, out, reader);

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "proto/result.h"
+
+/// A rank's line to the coordinator. No torch in this header or behind it.
+namespace tunefleet::trainer {
+
+/// Where a rank is; what its beat carries each second.
+struct RankStatus {
+  std::string phase = "loading";  ///< loading | training | evaluating | saving | finished
+  int64_t step = 0;
+  int64_t max_steps = 0;
+  double loss = 0.0;
+  double learning_rate = 0.0;
+  double tokens_per_s = 0.0;
+  double remaining_s = 0.0;
+  int64_t device_bytes = 0;
+};
+
+/// One line of the run's story.
+struct RankMessage {
+  std::string level = "info";    ///< info | warn | error
+  std::string type = "message";  ///< message | metrics | checkpoint
+  std::string message;
+  std::string data_json;         ///< An object, or empty.
+};
+
+/// Reports to the coordinator when this run belongs to a service; otherwise every call does nothing.
+/// Beats come from a thread apart from training, so that a long step does not look like a dead rank. Training never waits for
+/// the network: messages queue up until the coordinator acknowledges them.
+class Reporter {
+ public:
+  virtual ~Reporter() = default;
+  virtual void update(const RankStatus& status) = 0;
+  virtual void tell(const RankMessage& message) = 0;
+  /// Waits until everything told has been acknowledged, `limit` at most.
+  virtual void finish(std::chrono::milliseconds limit) = 0;
+};
+
+/// The reporter that TUNEFLEET_RANK_ENDPOINT, TUNEFLEET_CURVE, TUNEFLEET_JOB and TUNEFLEET_ATTEMPT describe; one that does nothing when
+/// there is no endpoint. kInvalidArgument for an unreadable key file or a missing variable.
+Result<std::unique_ptr<Reporter>> make_reporter(int rank, int world_size);
+
+}  // namespace tunefleet::trainer
