@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "proto/job_spec.h"
+#include "proto/result.h"
+
+namespace tunefleet::tuners {
+
+/// Names of modules as PEFT takes them: a list (each name exact, or after a dot at the end of a
+/// path) or one regular expression that must match the whole path.
+struct ModuleNames {
+  std::vector<std::string> names{};
+  std::optional<std::string> regex{};  ///< When set, `names` is not looked at.
+
+  bool empty() const { return names.empty() && !regex; }
+  bool operator==(const ModuleNames&) const = default;
+};
+
+/// Which linear layers get an update. All members empty: the table of the model's type decides.
+struct TargetModules {
+  bool all_linear = false;  ///< Every linear layer but the output embedding; `names` come on top.
+  std::vector<std::string> names{};
+  std::optional<std::string> regex{};  ///< Wins over the others.
+
+  bool unset() const { return !all_linear && names.empty() && !regex; }
+  bool operator==(const TargetModules&) const = default;
+};
+
+/// Keys of rank_pattern and alpha_pattern in the file's order: the first that matches wins.
+template <typename T>
+using Pattern = std::vector<std::pair<std::string, T>>;
+
+/// The LoRA part of adapter_config.json; field names and defaults are the file's (PEFT 0.21).
+struct LoraOptions {
+  int64_t r = 8;              ///< Rank of the update, >= 1.
+  double lora_alpha = 8.0;    ///< Numerator of the scaling alpha / r.
+  double lora_dropout = 0.0;  ///< Of the update's input in training, [0, 1).
+  TargetModules target_modules{};
+  ModuleNames exclude_modules{};
+  std::vector<std::string>
+      modules_to_save{};  ///< Trained in full; a module path ends with the name.
+  std::vector<int64_t> layers_to_transform{};  ///< Only these layers; empty: all. Not with a regex.
+  std::vector<std::string> layers_pattern{};   ///< Names of the layer list ("layers"); empty: any.
+  Pattern<int64_t> rank_pattern{};             ///< r of single modules.
+  Pattern<double> alpha_pattern{};             ///< lora_alpha of single modules.
+  std::string bias = "none";                   ///< Which biases train: none | all | lora_only.
+  bool use_rslora = false;                     ///< Scaling alpha / sqrt(r).
+  std::string init_lora_weights = "true";      ///< true | false | gaussian | orthogonal.
+  std::optional<std::string> lora_dtype{};     ///< float32 | bfloat16 | float16; unset: float32.
+
+  // Said about the adapter, without effect on the maths.
+  std::optional<std::string> base_model_name_or_path{};
+  std::optional<std::string> revision{};
+  std::optional<std::string> task_type = "CAUSAL_LM";
+  std::optional<double> lorap_lr_ratio{};  ///< LoRA+: learning rate of B over that of A; unset: 1.
+  double lorap_emb_lr = 1e-6;              ///< LoRA+: learning rate of embedding updates.
+
+  bool operator==(const LoraOptions&) const = default;
+};
+
+/// Refuses what no layer could use: ranges, unknown words, expressions that do not compile, and
+/// combinations PEFT refuses too. kInvalidArgument, naming the field.
+Status validate(const LoraOptions& options);
+
+/// The options a job asks for; `validate` has passed. `all-linear` may stand beside other names.
+Result<LoraOptions> lora_options_from_job(const JobSpec& spec);
+
+/// r and lora_alpha of the module at `path`, patterns considered.
+int64_t rank_of(const LoraOptions& options, std::string_view path);
+double alpha_of(const LoraOptions& options, std::string_view path);
+/// alpha / r, or alpha / sqrt(r) with use_rslora.
+double scaling_of(const LoraOptions& options, std::string_view path);
+
+}  // namespace tunefleet::tuners
