@@ -1,0 +1,87 @@
+#include "coordinator/api/router.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace tunefleet::coordinator {
+namespace {
+
+std::vector<std::string> split_path(std::string_view path) {
+  std::vector<std::string> segments;
+  while (!path.empty()) {
+    path.remove_prefix(1);  // the slash
+    const size_t end = std::min(path.find('/'), path.size());
+    segments.emplace_back(path.substr(0, end));
+    path.remove_prefix(end);
+  }
+  if (!segments.empty() && segments.back().empty()) segments.pop_back();  // a final slash
+  return segments;
+}
+
+bool is_variable(const std::string& segment) { return !segment.empty() && segment[0] == '{'; }
+
+/// Fills `values` with the decoded segments that stand for {names}; false when the path is another.
+bool matches(const std::vector<std::string>& pattern, const std::vector<std::string>& path,
+             std::map<std::string, std::string>& values) {
+  if (pattern.size() != path.size()) return false;
+  for (size_t i = 0; i < pattern.size(); ++i) {
+    if (!is_variable(pattern[i])) {
+      if (pattern[i] != path[i]) return false;
+      continue;
+    }
+    auto decoded = percent_decode(path[i]);
+    if (!decoded || decoded->empty()) return false;
+    values[pattern[i].substr(1, pattern[i].size() - 2)] = std::move(*decoded);
+  }
+  return true;
+}
+
+}  // namespace
+
+Router::Router(std::vector<Route> routes, Authenticate authenticate)
+    : authenticate_(std::move(authenticate)) {
+  for (auto& route : routes) {
+    auto segments = split_path(route.pattern);
+    entries_.push_back({std::move(route), std::move(segments)});
+  }
+}
+
+HttpReply Router::reply_to(HttpRequest& request) const {
+  ApiReply reply = dispatch(request);
+  return reply ? std::move(*reply) : error_reply(reply.error());
+}
+
+ApiReply Router::dispatch(HttpRequest& request) const {
+  const std::string method = request.method == "HEAD" ? "GET" : request.method;
+  const auto path = split_path(request.raw_path);
+  const Route* found = nullptr;
+  std::string allowed;
+  for (const Entry& entry : entries_) {
+    std::map<std::string, std::string> values;
+    if (!matches(entry.segments, path, values)) continue;
+    allowed += fmt::format("{}{}", allowed.empty() ? "" : ", ", entry.route.method);
+    if (entry.route.method != method) continue;
+    found = &entry.route;
+    request.path_values = std::move(values);
+    break;
+  }
+  if (found == nullptr || found->needs_key) {
+    auto owner = authenticate_(request);
+    if (!owner) return api_fail(owner.error());
+    request.owner = std::move(*owner);
+  }
+  if (found != nullptr) return found->handler(request);
+  if (allowed.empty()) {
+    return api_fail(not_found(fmt::format("no such address: {} {}", method, request.raw_path)));
+  }
+  ApiError error = bad_request(
+      fmt::format("this address takes {} only: {} {}", allowed, method, request.raw_path));
+  error.status = 405;
+  HttpReply reply = error_reply(error);
+  reply.headers.emplace_back("Allow", allowed);
+  return reply;
+}
+
+}  // namespace tunefleet::coordinator

@@ -1,0 +1,75 @@
+#pragma once
+
+#include <httplib.h>
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <string>
+
+namespace tunefleet::coordinator {
+
+/// What a client may take of us, so that a slow or hostile one cannot hold a connection or our
+/// memory.
+struct StreamLimits {
+  std::chrono::milliseconds idle{5'000};      ///< Between two requests of a kept connection.
+  std::chrono::milliseconds headers{15'000};  ///< From a request's first byte to its last header.
+  std::chrono::milliseconds piece{15'000};    ///< Between two pieces of a body, and for each write.
+  std::chrono::milliseconds body_start{60'000};  ///< For a whole body: this, and its bytes at
+  double body_bytes_per_ms = 64.0;               ///< this rate.
+  size_t header_bytes = 64 * 1024;
+};
+
+/// The server's side of one connection, with deadlines for each part of a request. Belongs to one
+/// thread.
+///   idle --wait_for_request--> headers --begin_body--> body --end_request--> idle
+class SocketStream : public httplib::Stream {
+ public:
+  /// Does not own `socket`. `stopping` ends the wait for a next request.
+  SocketStream(socket_t socket, const StreamLimits& limits, const std::atomic<bool>& stopping);
+
+  /// Waits for the first byte of a request. False: the client has gone, was idle too long, or we
+  /// stop.
+  bool wait_for_request();
+  /// The headers are in: from here on the limits of a body count.
+  void begin_body();
+  /// Reads what is left of an unwanted body for a moment, so that closing does not reset the
+  /// connection before the client has read our reply.
+  void linger();
+
+  void close_after_reply() { close_after_reply_ = true; }
+  bool closes_after_reply() const { return close_after_reply_; }
+  bool timed_out() const { return timed_out_; }
+  bool headers_too_long() const { return headers_too_long_; }
+
+  bool is_readable() const override;
+  bool is_writable() const override;
+  ssize_t read(char* data, size_t size) override;
+  ssize_t write(const char* data, size_t size) override;
+  void get_remote_ip_and_port(std::string& ip, int& port) const override;
+  void get_local_ip_and_port(std::string& ip, int& port) const override;
+  socket_t socket() const override { return socket_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  enum class Part { kIdle, kHeaders, kBody };
+
+  bool fill();
+  std::chrono::milliseconds read_budget() const;
+
+  socket_t socket_;
+  StreamLimits limits_;
+  const std::atomic<bool>& stopping_;
+  Part part_ = Part::kIdle;
+  Clock::time_point part_began_;
+  size_t part_bytes_ = 0;  ///< Consumed since part_began_.
+  std::array<char, 16 * 1024> buffer_{};
+  size_t begin_ = 0;
+  size_t end_ = 0;
+  bool close_after_reply_ = false;
+  bool timed_out_ = false;
+  bool headers_too_long_ = false;
+};
+
+}  // namespace tunefleet::coordinator
