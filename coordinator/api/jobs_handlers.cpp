@@ -1,0 +1,235 @@
+#include <fmt/format.h>
+
+#include <charconv>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "coordinator/api/api_context.h"
+#include "coordinator/api/create_gate.h"
+#include "coordinator/api/ids.h"
+#include "coordinator/api/job_request.h"
+#include "coordinator/api/json_body.h"
+#include "coordinator/api/openai_json.h"
+#include "coordinator/queue/job_rules.h"
+#include "storage/sha256.h"
+
+namespace tunefleet::coordinator {
+namespace {
+
+using nlohmann::json;
+
+constexpr int64_t kRetryWindow_ms = 10 * 60 * 1000;
+constexpr int64_t kPage = 100;
+constexpr size_t kMaxIdempotencyKey = 255;
+constexpr int64_t kLogTailBytes = 64 << 10;
+constexpr int64_t kLogPieceBytes = 1 << 20;
+constexpr const char* kBodyDigest = "body_sha256";
+
+HttpReply job_reply(const ApiContext& context, const JobRecord& job) {
+  return json_reply(to_openai_job(job, context.fleet.position(job.id)));
+}
+
+bool is_retry(const HttpRequest& request) {
+  const std::string text = request.header("x-stainless-retry-count");
+  int count = 0;
+  std::from_chars(text.data(), text.data() + text.size(), count);
+  return count > 0;
+}
+
+std::string digest_of(const JobRecord& job) {
+  const auto found = job.request.find(kBodyDigest);
+  return found != job.request.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+/// The job that an earlier copy of this request made, whose reply was lost.
+ApiResult<std::optional<JobRecord>> find_made_before(const ApiContext& context,
+                                                     const std::string& owner,
+                                                     const std::string& digest) {
+  const int64_t oldest = context.now_ms() - kRetryWindow_ms;
+  std::string after;
+  for (;;) {
+    const auto page = context.jobs.list(owner, after, kPage);
+    if (!page) return api_fail(to_api_error(page.error()));
+    for (const JobRecord& job : page->jobs) {
+      if (job.created_at_ms < oldest) return std::nullopt;
+      if (digest_of(job) == digest) return job;
+    }
+    if (!page->has_more || page->jobs.empty()) return std::nullopt;
+    after = page->jobs.back().id;
+  }
+}
+
+JobRecord new_record(const std::string& owner, JobRequest request, const std::string& digest) {
+  JobRecord job;
+  job.id = new_job_id();
+  job.owner = owner;
+  job.phase = JobPhase::kQueued;
+  job.priority = request.spec.priority;
+  job.workers = request.spec.workers;
+  job.spec = to_json(request.spec);
+  job.request = std::move(request.request);
+  job.request[kBodyDigest] = digest;
+  return job;
+}
+
+ApiReply store_job(const ApiContext& context, const JobRecord& job, const std::string& key) {
+  const std::string stored_key = key.empty() ? "" : storage::sha256_hex(key);
+  const auto stored = context.jobs.create(job, stored_key);
+  if (!stored) return api_fail(to_api_error(stored.error()));
+  if (digest_of(*stored) != digest_of(job)) {
+    return api_fail(to_api_error(
+        {ErrorCode::kConflict, fmt::format("the Idempotency-Key was used for another request "
+                                           "within the last ten minutes: {}",
+                                           stored->id)}));
+  }
+  context.fleet.wake();
+  return job_reply(context, *stored);
+}
+
+ApiReply create_job(const ApiContext& context, CreateGate& gate, HttpRequest& request) {
+  const auto text = read_text_body(request);
+  if (!text) return api_fail(text.error());
+  const auto body = parse_json_object(*text);
+  if (!body) return api_fail(body.error());
+  const std::string key = request.header("idempotency-key");
+  if (key.size() > kMaxIdempotencyKey) {
+    return api_fail(bad_request("the Idempotency-Key has more than 255 characters"));
+  }
+  const std::string digest = storage::sha256_hex(*text);
+  const CreateGate::Pass pass(gate, request.owner + ":" + digest);
+  if (key.empty() && is_retry(request)) {
+    const auto before = find_made_before(context, request.owner, digest);
+    if (!before) return api_fail(before.error());
+    if (*before) return job_reply(context, **before);
+  }
+  auto wanted = read_job_request(*body, request.owner,
+                                 {.models = context.models,
+                                  .files = context.files,
+                                  .jobs = context.jobs,
+                                  .jobs_directory = context.jobs_directory});
+  if (!wanted) return api_fail(wanted.error());
+  return store_job(context, new_record(request.owner, std::move(*wanted), digest), key);
+}
+
+ApiReply get_job(const ApiContext& context, HttpRequest& request) {
+  const auto job = find_own_job(context, request);
+  if (!job) return api_fail(job.error());
+  return job_reply(context, *job);
+}
+
+/// metadata[key]=value pairs, all of which must be the job's; or metadata=null: jobs without any.
+class MetadataFilter {
+ public:
+  explicit MetadataFilter(const HttpRequest& request) {
+    for (const auto& [name, value] : request.query) {
+      if (name.starts_with("metadata[") && name.ends_with("]")) {
+        wanted_.emplace_back(name.substr(9, name.size() - 10), value);
+      }
+    }
+    none_ = request.query_value("metadata") == "null";
+  }
+
+  bool accepts(const JobRecord& job) const {
+    const auto found = job.request.find("metadata");
+    const bool has = found != job.request.end() && found->is_object();
+    if (none_ && has && !found->empty()) return false;
+    for (const auto& [key, value] : wanted_) {
+      if (!has || !found->contains(key) || (*found)[key] != value) return false;
+    }
+    return true;
+  }
+
+ private:
+  std::vector<std::pair<std::string, std::string>> wanted_;
+  bool none_ = false;
+};
+
+ApiReply list_jobs(const ApiContext& context, HttpRequest& request) {
+  const auto limit = query_number(request, "limit", 20, 1, kPage);
+  if (!limit) return api_fail(limit.error());
+  const MetadataFilter filter(request);
+  std::string after = request.query_value("after").value_or("");
+  std::vector<json> items;
+  for (;;) {
+    const auto page = context.jobs.list(request.owner, after, kPage);
+    if (!page) return api_fail(to_api_error(page.error()));
+    for (const JobRecord& job : page->jobs) {
+      if (!filter.accepts(job)) continue;
+      if (static_cast<int64_t>(items.size()) == *limit) {
+        return json_reply(to_openai_page(std::move(items), true));
+      }
+      items.push_back(to_openai_job(job, context.fleet.position(job.id)));
+    }
+    if (!page->has_more || page->jobs.empty()) break;
+    after = page->jobs.back().id;
+  }
+  return json_reply(to_openai_page(std::move(items), false));
+}
+
+ApiReply cancel_job(const ApiContext& context, HttpRequest& request) {
+  const auto job = find_own_job(context, request);
+  if (!job) return api_fail(job.error());
+  const auto cancelled = context.jobs.request_cancel(job->id);
+  if (!cancelled) return api_fail(to_api_error(cancelled.error()));
+  context.fleet.wake();
+  return job_reply(context, *cancelled);
+}
+
+/// What the ranks have printed: from `offset` on, or the end of it. The reply's x-next-offset is
+/// where to go on.
+ApiReply get_logs(const ApiContext& context, HttpRequest& request) {
+  const auto job = find_own_job(context, request);
+  if (!job) return api_fail(job.error());
+  const auto path = context.jobs_directory / job->id / "ranks.log";
+  std::error_code error;
+  const auto there = std::filesystem::file_size(path, error);
+  const int64_t size = error ? 0 : static_cast<int64_t>(there);
+  const auto offset =
+      query_number(request, "offset", std::max<int64_t>(0, size - kLogTailBytes), 0, INT64_MAX);
+  if (!offset) return api_fail(offset.error());
+  const int64_t begin = std::min(*offset, size);
+  std::string text(static_cast<size_t>(std::min(size - begin, kLogPieceBytes)), '\0');
+  std::ifstream file(path, std::ios::binary);
+  file.seekg(begin);
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<size_t>(std::max<std::streamsize>(file.gcount(), 0)));
+  HttpReply reply;
+  reply.content_type = "text/plain; charset=utf-8";
+  const auto next = begin + static_cast<int64_t>(text.size());
+  reply.headers.emplace_back("x-next-offset", std::to_string(next));
+  reply.body = std::move(text);
+  return reply;
+}
+
+}  // namespace
+
+ApiResult<JobRecord> find_own_job(const ApiContext& context, const HttpRequest& request) {
+  const std::string& id = request.path_values.at("id");
+  const auto unknown = [&] { return api_fail(not_found(fmt::format("no such job: {}", id))); };
+  if (!is_id(id, "ftjob-")) return unknown();
+  auto job = context.jobs.get(id);
+  if (!job && job.error().code == ErrorCode::kNotFound) return unknown();
+  if (!job) return api_fail(to_api_error(job.error()));
+  if (job->owner != request.owner) return unknown();
+  return std::move(*job);
+}
+
+std::vector<Route> job_routes(const ApiContext& context) {
+  const auto bind = [&context](auto handler) {
+    return [&context, handler](HttpRequest& request) { return handler(context, request); };
+  };
+  const auto gate = std::make_shared<CreateGate>();
+  const auto create = [&context, gate](HttpRequest& request) {
+    return create_job(context, *gate, request);
+  };
+  return {{"POST", "/v1/fine_tuning/jobs", create},
+          {"GET", "/v1/fine_tuning/jobs", bind(list_jobs)},
+          {"GET", "/v1/fine_tuning/jobs/{id}", bind(get_job)},
+          {"POST", "/v1/fine_tuning/jobs/{id}/cancel", bind(cancel_job)},
+          {"GET", "/v1/fine_tuning/jobs/{id}/logs", bind(get_logs)}};
+}
+
+}  // namespace tunefleet::coordinator

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "coordinator/api/api_error.h"
+#include "coordinator/api/http.h"
+
+namespace tunefleet::coordinator {
+
+inline constexpr uint64_t kMaxJsonBytes = 1 << 20;
+inline constexpr int kMaxJsonDepth = 32;
+
+/// The whole body as text, at most kMaxJsonBytes.
+ApiResult<std::string> read_text_body(HttpRequest& request);
+/// A JSON object out of text from a stranger; empty text is {}. 400 for anything else, for bytes
+/// that are not UTF-8, and for nesting deeper than kMaxJsonDepth.
+ApiResult<nlohmann::json> parse_json_object(const std::string& text);
+
+/// `body` as a 200 reply; bytes that are not UTF-8 become U+FFFD.
+HttpReply json_reply(const nlohmann::json& body);
+std::string to_text(const nlohmann::json& body);
+
+/// The query's `name` as a whole number within [low, high], or `fallback` when it is absent.
+ApiResult<int64_t> query_number(const HttpRequest& request, const std::string& name,
+                                int64_t fallback, int64_t low, int64_t high);
+
+}  // namespace tunefleet::coordinator

@@ -1,0 +1,196 @@
+#include "coordinator/api/openai_json.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "coordinator/api/tuned_model.h"
+
+namespace tunefleet::coordinator {
+namespace {
+
+using nlohmann::json;
+
+constexpr double kBaseLearningRate = 1e-4;
+constexpr int64_t kMsPerSecond = 1000;
+constexpr const char* kProgressFields[] = {"phase",         "step",         "max_steps",  "loss",
+                                           "learning_rate", "tokens_per_s", "remaining_s"};
+
+json seconds_or_null(int64_t ms) { return ms > 0 ? json(ms / kMsPerSecond) : json(); }
+
+json field(const json& object, const char* key) {
+  const auto found = object.is_object() ? object.find(key) : object.end();
+  return object.is_object() && found != object.end() ? *found : json();
+}
+
+double number(const json& object, const char* key, double fallback) {
+  const json value = field(object, key);
+  return value.is_number() ? value.get<double>() : fallback;
+}
+
+/// Rows of one optimizer step over all ranks; proto/job_spec.h tells what an unset accumulation
+/// means.
+int64_t global_batch(const json& spec) {
+  const auto at_once = static_cast<int64_t>(number(spec, "per_device_train_batch_size", 1));
+  const auto workers = static_cast<int64_t>(number(spec, "workers", 1));
+  const int64_t ranks_rows = std::max<int64_t>(at_once * workers, 1);
+  const int64_t by_default = std::max<int64_t>(1, (16 + ranks_rows - 1) / ranks_rows);
+  const double steps = number(spec, "gradient_accumulation_steps", static_cast<double>(by_default));
+  return ranks_rows * static_cast<int64_t>(steps);
+}
+
+/// OpenAI's three; n_epochs is whole there, so a part of an epoch or a bound in steps is "auto".
+json hyperparameters(const json& spec) {
+  const double epochs = number(spec, "num_train_epochs", 0);
+  const bool whole =
+      epochs >= 1 && epochs == std::floor(epochs) && number(spec, "max_steps", -1) <= 0;
+  return {{"n_epochs", whole ? json(static_cast<int64_t>(epochs)) : json("auto")},
+          {"batch_size", global_batch(spec)},
+          {"learning_rate_multiplier", number(spec, "learning_rate", 0) / kBaseLearningRate}};
+}
+
+/// The spec with the names its author used, not with our paths.
+json shown_spec(const JobRecord& job) {
+  json spec = job.spec.is_object() ? job.spec : json::object();
+  spec["model"] = field(job.request, "model");
+  for (const char* key : {"dataset", "val_dataset"}) {
+    if (const json named = field(job.request, key); named.is_array()) spec[key] = named;
+  }
+  spec.erase("output_dir");
+  return spec;
+}
+
+json error_of(const JobRecord& job) {
+  if (!job.error) return json();
+  return {{"code", error_code_name(job.error->code)},
+          {"message", job.error->message},
+          {"param", nullptr}};
+}
+
+json progress_of(const JobRecord& job) {
+  if (!job.progress.is_object()) return json();
+  json progress = json::object();
+  for (const char* key : kProgressFields) progress[key] = field(job.progress, key);
+  return progress;
+}
+
+json estimated_finish(const JobRecord& job, const json& progress) {
+  const double remaining = number(progress, "remaining_s", 0);
+  if (job.phase != JobPhase::kRunning || remaining <= 0) return json();
+  const double elapsed_and_left =
+      number(job.progress, "received_at_ms", 0) / kMsPerSecond + remaining;
+  return elapsed_and_left > 1e9 ? json(static_cast<int64_t>(elapsed_and_left)) : json();
+}
+
+void add_extensions(json& shown, const JobRecord& job, const QueuePosition& queue) {
+  const bool waiting = job.phase == JobPhase::kQueued;
+  shown["name"] = field(job.spec, "name");
+  shown["attempt"] = job.attempt;
+  shown["workers"] = job.workers;
+  shown["priority"] = job.priority;
+  shown["agent"] = job.agent.empty() ? json() : json(job.agent);
+  shown["started_at"] = seconds_or_null(job.started_at_ms);
+  shown["cancel_requested"] = job.cancel_requested;
+  shown["queue_position"] = waiting && queue.position > 0 ? json(queue.position) : json();
+  shown["pending_reason"] = waiting && !queue.reason.empty() ? json(queue.reason) : json();
+  shown["spec"] = shown_spec(job);
+  shown["result"] = job.result;
+  shown["failure"] = job.failure;
+  shown["checkpoint"] = field(job.result, "checkpoint");
+}
+
+}  // namespace
+
+json to_openai_job(const JobRecord& job, const QueuePosition& queue) {
+  const bool succeeded = job.phase == JobPhase::kSucceeded;
+  const json progress = progress_of(job);
+  const json values = hyperparameters(job.spec);
+  const json metadata = field(job.request, "metadata");
+  json shown{{"id", job.id},
+             {"object", "fine_tuning.job"},
+             {"created_at", job.created_at_ms / kMsPerSecond},
+             {"finished_at", seconds_or_null(job.finished_at_ms)},
+             {"model", field(job.request, "model")},
+             {"fine_tuned_model", succeeded ? json(tuned_model_name(job)) : json()},
+             {"organization_id", job.owner},
+             {"status", phase_name(job.phase)},
+             {"hyperparameters", values},
+             {"method", {{"type", "supervised"}, {"supervised", {{"hyperparameters", values}}}}},
+             {"training_file", field(job.request, "training_file")},
+             {"validation_file", field(job.request, "validation_file")},
+             {"result_files", json::array()},
+             {"trained_tokens", field(job.result, "trained_tokens")},
+             {"seed", static_cast<int64_t>(number(job.spec, "seed", 0))},
+             {"error", error_of(job)},
+             {"estimated_finish", estimated_finish(job, progress)},
+             {"integrations", json::array()},
+             {"metadata", metadata}};
+  shown["progress"] = progress;
+  add_extensions(shown, job, queue);
+  return shown;
+}
+
+json to_openai_event(const JobEventRecord& event) {
+  return {{"id", event.id},
+          {"object", "fine_tuning.job.event"},
+          {"created_at", event.created_at_ms / kMsPerSecond},
+          {"level", event.level},
+          {"message", event.message},
+          {"type", event.type == "metrics" ? "metrics" : "message"},
+          {"data", event.data},
+          {"number", event.number},
+          {"kind", event.type}};
+}
+
+json to_openai_checkpoint(const JobRecord& job, const JobEventRecord& event) {
+  const auto step = static_cast<int64_t>(number(event.data, "step", 0));
+  const json metrics = field(event.data, "metrics");
+  json shown{{"step", step}};
+  const auto copy = [&](const char* to, std::initializer_list<const char*> from) {
+    for (const char* key : from) {
+      if (const json value = field(metrics, key); value.is_number()) shown[to] = value;
+    }
+  };
+  copy("train_loss", {"loss", "train_loss"});
+  copy("train_mean_token_accuracy", {"token_acc"});
+  copy("valid_loss", {"eval_loss"});
+  copy("full_valid_loss", {"eval_loss"});
+  copy("full_valid_mean_token_accuracy", {"eval_token_acc"});
+  return {{"id", "ftckpt-" + event.id.substr(event.id.find('-') + 1)},
+          {"object", "fine_tuning.job.checkpoint"},
+          {"created_at", event.created_at_ms / kMsPerSecond},
+          {"fine_tuned_model_checkpoint", checkpoint_name(job, step)},
+          {"fine_tuning_job_id", job.id},
+          {"step_number", step},
+          {"metrics", shown},
+          {"path", field(event.data, "path")}};
+}
+
+json to_openai_file(const StoredFile& file) {
+  json shown{{"id", file.id},
+             {"object", "file"},
+             {"bytes", file.bytes},
+             {"created_at", file.created_at},
+             {"filename", file.filename},
+             {"purpose", file.purpose},
+             {"status", file.status},
+             {"status_details", file.status_details ? json(*file.status_details) : json()},
+             {"rows", file.rows}};
+  if (file.expires_at) shown["expires_at"] = *file.expires_at;
+  return shown;
+}
+
+json to_openai_model(const std::string& id, int64_t created_at, const std::string& owner) {
+  return {{"id", id}, {"object", "model"}, {"created", created_at}, {"owned_by", owner}};
+}
+
+json to_openai_page(std::vector<json> items, bool has_more) {
+  json page{{"object", "list"},
+            {"has_more", has_more},
+            {"first_id", items.empty() ? json() : field(items.front(), "id")},
+            {"last_id", items.empty() ? json() : field(items.back(), "id")}};
+  page["data"] = std::move(items);
+  return page;
+}
+
+}  // namespace tunefleet::coordinator

@@ -1,0 +1,199 @@
+#include <arpa/inet.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <thread>
+
+#include "tests/coordinator/api/api_fixture.h"
+
+namespace tunefleet::coordinator {
+namespace {
+
+using nlohmann::json;
+
+/// A client that says exactly what the test wants.
+class RawClient {
+ public:
+  explicit RawClient(int port) : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(static_cast<uint16_t>(port));
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (::connect(socket_, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
+      throw std::runtime_error("cannot connect");
+    }
+  }
+  ~RawClient() { ::close(socket_); }
+
+  bool say(const std::string& text) {
+    return ::send(socket_, text.data(), text.size(), MSG_NOSIGNAL) ==
+           static_cast<ssize_t>(text.size());
+  }
+  /// Everything until the server closes, or nothing has come for `patience_ms`.
+  std::string hear(int patience_ms = 1000) {
+    std::string text;
+    char buffer[4096];
+    pollfd entry{.fd = socket_, .events = POLLIN, .revents = 0};
+    while (::poll(&entry, 1, patience_ms) > 0) {
+      const ssize_t n = ::recv(socket_, buffer, sizeof(buffer), 0);
+      if (n <= 0) break;
+      text.append(buffer, static_cast<size_t>(n));
+    }
+    return text;
+  }
+
+ private:
+  int socket_;
+};
+
+class HttpTest : public ApiTest {
+ protected:
+  std::string with_key(const std::string& line, const std::string& headers = "") {
+    return line + " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + key_ + "\r\n" + headers +
+           "\r\n";
+  }
+};
+
+TEST_F(HttpTest, NothingButHealthWithoutAKey) {
+  httplib::Client stranger("127.0.0.1", server_->port());
+  EXPECT_EQ(body_of(stranger.Get("/healthz")), json({{"status", "ok"}}));
+  for (const char* path : {"/v1/models", "/v1/files", "/v1/fine_tuning/jobs", "/v1/fleet", "/",
+                           "/nowhere", "/v1/files/file-x/content"}) {
+    EXPECT_EQ(error_of(stranger.Get(path), 401)["code"], "missing_api_key") << path;
+  }
+  error_of(stranger.Post("/v1/fine_tuning/jobs", "{}", "application/json"), 401);
+  const json error = error_of(client("tf-wrong-key-of-someone").Get("/v1/models"), 401);
+  EXPECT_EQ(error["code"], "invalid_api_key");
+  EXPECT_EQ(error["message"].get<std::string>().find("someone"), std::string::npos);
+}
+
+TEST_F(HttpTest, SaysWhatAnAddressTakes) {
+  error_of(client().Get("/v1/nowhere"), 404);
+  const auto wrong = client().Put("/v1/files", "x", "text/plain");
+  error_of(wrong, 405);
+  EXPECT_EQ(wrong->get_header_value("Allow"), "POST, GET");
+  error_of(client().Delete("/v1/fine_tuning/jobs"), 405);
+  const auto head = client().Head("/v1/models");
+  ASSERT_TRUE(head);
+  EXPECT_EQ(head->status, 200);
+  EXPECT_TRUE(head->body.empty());
+}
+
+TEST_F(HttpTest, AnswersGarbageInOpenAisShape) {
+  for (const std::string text : {"NONSENSE\r\n\r\n", "GET\r\n\r\n", "TRACE / HTTP/1.1\r\n\r\n"}) {
+    RawClient raw(server_->port());
+    raw.say(text);
+    const std::string reply = raw.hear();
+    EXPECT_TRUE(reply.starts_with("HTTP/1.1 4")) << reply;
+    EXPECT_NE(reply.find("{\"error\":"), std::string::npos) << reply;
+    EXPECT_NE(reply.find("x-request-id: req_"), std::string::npos) << reply;
+  }
+}
+
+TEST_F(HttpTest, BoundsHeaders) {
+  RawClient raw(server_->port());
+  raw.say("GET /v1/models HTTP/1.1\r\n");
+  for (int i = 0; i < 100; ++i) {
+    if (!raw.say("x-" + std::to_string(i) + ": " + std::string(1000, 'a') + "\r\n")) break;
+  }
+  raw.say("\r\n");
+  EXPECT_TRUE(raw.hear().starts_with("HTTP/1.1 431"));
+}
+
+TEST_F(HttpTest, RefusesALongBodyBeforeReadingIt) {
+  RawClient raw(server_->port());
+  raw.say(with_key("POST /v1/fine_tuning/jobs", "Content-Length: 99999999\r\n"));
+  const std::string reply = raw.hear();
+  EXPECT_TRUE(reply.starts_with("HTTP/1.1 413")) << reply;
+  EXPECT_NE(reply.find("Connection: close"), std::string::npos);
+}
+
+TEST_F(HttpTest, BoundsAChunkedBodyToo) {
+  RawClient raw(server_->port());
+  raw.say(with_key("POST /v1/fine_tuning/jobs", "Transfer-Encoding: chunked\r\n"));
+  const std::string chunk = "10000\r\n" + std::string(0x10000, ' ') + "\r\n";
+  for (int i = 0; i < 32 && raw.say(chunk); ++i) {
+  }
+  EXPECT_TRUE(raw.hear().starts_with("HTTP/1.1 413"));
+}
+
+TEST_F(HttpTest, ReadsAChunkedBody) {
+  RawClient raw(server_->port());
+  const std::string body = "{\"model\":\"nope\"}";
+  raw.say(with_key("POST /v1/fine_tuning/jobs", "Transfer-Encoding: chunked\r\n") + "10\r\n" +
+          body + "\r\n0\r\n\r\n");
+  EXPECT_NE(raw.hear().find("model: no such model"), std::string::npos);
+}
+
+TEST_F(HttpTest, RefusesTwoBodyLengths) {
+  RawClient raw(server_->port());
+  raw.say(
+      with_key("POST /v1/fine_tuning/jobs", "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n") +
+      "0\r\n\r\nGET /v1/models HTTP/1.1\r\n\r\n");
+  const std::string reply = raw.hear();
+  EXPECT_TRUE(reply.starts_with("HTTP/1.1 400")) << reply;
+  EXPECT_EQ(reply.find("HTTP/1.1", 5), std::string::npos) << reply;
+}
+
+TEST_F(HttpTest, DoesNotTakeABodyForTheNextRequest) {
+  RawClient raw(server_->port());
+  const std::string hidden = with_key("GET /v1/models");
+  raw.say(with_key("GET /v1/files", "Content-Length: " + std::to_string(hidden.size()) + "\r\n") +
+          hidden);
+  const std::string reply = raw.hear(3000);
+  EXPECT_EQ(reply.find("HTTP/1.1", 5), std::string::npos) << reply;
+}
+
+TEST_F(HttpTest, KeepsTheConnectionForTheNextRequest) {
+  RawClient raw(server_->port());
+  raw.say(with_key("GET /v1/files") + with_key("GET /v1/models"));
+  const std::string replies = raw.hear(300);
+  EXPECT_NE(replies.find("HTTP/1.1 200", 5), std::string::npos) << replies;
+  raw.say(with_key("GET /v1/files"));
+  EXPECT_TRUE(raw.hear(300).starts_with("HTTP/1.1 200"));
+}
+
+TEST_F(HttpTest, SlowClientsDoNotHoldUpOthers) {
+  std::vector<std::unique_ptr<RawClient>> slow;
+  for (int i = 0; i < 60; ++i) {
+    slow.push_back(std::make_unique<RawClient>(server_->port()));
+    slow.back()->say("GET /v1/models HTTP/1.1\r\nHo");
+  }
+  const auto before = std::chrono::steady_clock::now();
+  EXPECT_EQ(body_of(client().Get("/v1/models"))["object"], "list");
+  EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(1));
+}
+
+TEST_F(HttpTest, RefusesConnectionsPastItsLimit) {
+  std::vector<std::unique_ptr<RawClient>> many;
+  for (int i = 0; i < 256; ++i) many.push_back(std::make_unique<RawClient>(server_->port()));
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  RawClient late(server_->port());
+  late.say("GET /healthz HTTP/1.1\r\n\r\n");
+  EXPECT_TRUE(late.hear().starts_with("HTTP/1.1 503"));
+  many.clear();
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  EXPECT_EQ(body_of(client().Get("/healthz"))["status"], "ok");
+}
+
+TEST_F(HttpTest, SaysThatAPortIsTaken) {
+  const auto second =
+      HttpServer::start({.port = server_->port()}, [](HttpRequest&) { return HttpReply(); });
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, ErrorCode::kConflict);
+  EXPECT_NE(second.error().message.find(std::to_string(server_->port())), std::string::npos);
+}
+
+TEST_F(HttpTest, TurnsAnExceptionIntoA500WithoutItsText) {
+  const auto server = HttpServer::start(
+      {}, [](HttpRequest&) -> HttpReply { throw std::runtime_error("secret detail"); });
+  ASSERT_TRUE(server);
+  httplib::Client broken("127.0.0.1", (*server)->port());
+  const json error = error_of(broken.Get("/"), 500);
+  EXPECT_EQ(error["message"].get<std::string>().find("secret"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace tunefleet::coordinator
