@@ -1,5 +1,6 @@
 #include "worker/kernels/linear_cross_entropy.h"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>

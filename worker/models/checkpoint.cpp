@@ -1,5 +1,6 @@
 #include "worker/models/checkpoint.h"
 
+#include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -22,13 +23,13 @@ class Checkpoint : public torch::autograd::Function<Checkpoint> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& /*anchor*/,
                             const c10::intrusive_ptr<Holder>& holder) {
     ctx->save_for_backward({x});
-    ctx->saved_data["holder"] = holder;
+    ctx->saved_data["holder"] = c10::IValue::make_capsule(holder);
     const at::NoGradGuard no_grad;
     return holder->segment(x);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    const auto holder = ctx->saved_data["holder"].toCustomClass<Holder>();
+    const auto holder = c10::static_intrusive_pointer_cast<Holder>(ctx->saved_data["holder"].toCapsule());
     const auto saved = ctx->get_saved_variables()[0];
     const bool wants_input = ctx->needs_input_grad(0);
     auto x = saved.detach();

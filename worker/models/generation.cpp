@@ -1,5 +1,6 @@
 #include "worker/models/generation.h"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/softmax.h>
 
 #include <algorithm>

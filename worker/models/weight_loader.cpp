@@ -1,4 +1,5 @@
 #include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
 #include <sys/mman.h>
 #include <unistd.h>
 

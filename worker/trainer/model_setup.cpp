@@ -1,0 +1,26 @@
+#include "worker/trainer/model_setup.h"
+
+#include "worker/trainer/device.h"
+
+namespace tunefleet::trainer {
+
+Result<std::unique_ptr<models::Decoder>> load_base(const std::filesystem::path& directory, const std::string& dtype,
+                                                   const std::string& device, int local_rank) {
+  if (directory.extension() == ".gguf") {
+    return fail(ErrorCode::kInvalidArgument, "a GGUF file must be imported first: tunefleet models import " +
+                                                 directory.string());
+  }
+  if (!std::filesystem::exists(directory / "config.json")) {
+    return fail(ErrorCode::kNotFound, "no such model: " + directory.string() +
+                                          " (a Hugging Face directory with config.json is wanted)");
+  }
+  const auto config = models::load_model_config(directory);
+  if (!config) return fail(config.error());
+  const auto type = choose_dtype(dtype, *config);
+  if (!type) return fail(type.error());
+  const auto where = choose_device(device, local_rank);
+  if (!where) return fail(where.error());
+  return models::Decoder::load(directory, {.dtype = *type, .device = *where});
+}
+
+}  // namespace tunefleet::trainer

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "proto/result.h"
+#include "worker/models/decoder.h"
+
+namespace tunefleet::trainer {
+
+/// The base model in `directory` on the chosen device. A .gguf file is refused with the command that imports it.
+Result<std::unique_ptr<models::Decoder>> load_base(const std::filesystem::path& directory, const std::string& dtype,
+                                                   const std::string& device, int local_rank);
+
+}  // namespace tunefleet::trainer
