@@ -38,6 +38,8 @@ using Pattern = std::vector<std::pair<std::string, T>>;
 
 /// The LoRA part of adapter_config.json; field names and defaults are the file's (PEFT 0.21).
 struct LoraOptions {
+  static constexpr std::string_view kPeftType = "LORA";
+
   int64_t r = 8;              ///< Rank of the update, >= 1.
   double lora_alpha = 8.0;    ///< Numerator of the scaling alpha / r.
   double lora_dropout = 0.0;  ///< Of the update's input in training, [0, 1).

@@ -1,0 +1,224 @@
+#include "tuners/adapter_files.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/isfinite.h>
+#include <c10/util/StringUtil.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <system_error>
+#include <utility>
+
+#include "storage/atomic_file.h"
+#include "tuners/config/target_match.h"
+#include "tuners/tensor_io.h"
+
+namespace tunefleet::tuners {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr uint64_t kMaxConfigBytes = 1 << 20;
+constexpr std::string_view kPeftPrefix = "base_model.model.";
+
+/// The file's tensors by their plain key.
+using StoredTensors = std::map<std::string, const storage::TensorView*>;
+
+Error bad(std::string message) { return {ErrorCode::kInvalidArgument, std::move(message)}; }
+
+/// PEFT writes some tensors twice or with the originals beside them when biases and modules_to_save
+/// meet.
+Result<StoredTensors> index_tensors(const storage::SafetensorsFile& file, const std::string& name) {
+  StoredTensors stored;
+  for (const auto& view : file.tensors()) {
+    if (view.name.find(".original_module.") != std::string::npos) continue;
+    const auto [place, is_new] = stored.emplace(plain_key(view.name, name), &view);
+    const auto& other = *place->second;
+    if (is_new ||
+        (other.bytes == view.bytes && std::memcmp(other.data, view.data, view.bytes) == 0))
+      continue;
+    return fail(bad(c10::str("two tensors of the file stand for the same one: ", other.name, ", ",
+                             view.name, ", ", file.path().string())));
+  }
+  return stored;
+}
+
+Status set_tensor(const AdapterTensor& target, const storage::TensorView& view,
+                  const std::string& file) {
+  at::Tensor value = copy_tensor(view);
+  if (value.sizes() != target.tensor.sizes()) {
+    return fail(bad(c10::str("tensor has the wrong shape for this model: ", view.name, ", ",
+                             shape_text(value.sizes()), " instead of ",
+                             shape_text(target.tensor.sizes()), ", ", file)));
+  }
+  if (!value.is_floating_point()) {
+    return fail(bad(c10::str("tensor is not of floating-point numbers: ", view.name, ", ",
+                             std::string(storage::dtype_name(view.dtype)), ", ", file)));
+  }
+  if (!at::isfinite(value).all().item<bool>()) {
+    return fail(bad(c10::str("tensor has values that are not finite: ", view.name, ", ", file)));
+  }
+  at::Tensor tensor = target.tensor;
+  tensor.copy_(value);
+  return {};
+}
+
+/// PEFT saves whole embeddings beside an adapter that targets them, or after a change of the
+/// vocabulary.
+Status check_base_copy(const std::string& key, const storage::TensorView& view, BaseModel& base,
+                       const std::vector<std::string>& known, const std::string& file) {
+  std::string path = key;
+  const size_t wrapped = path.rfind(".base_layer.");
+  if (wrapped != std::string::npos) path.erase(wrapped, std::strlen(".base_layer"));
+  for (const ParameterSlot* slot : base.parameters()) {
+    if (slot->path != path || !slot->base.defined()) continue;
+    const at::Tensor value = copy_tensor(view);
+    if (value.sizes() == slot->base.sizes() &&
+        at::equal(value.to(slot->base.scalar_type()), slot->base.to(value.device()))) {
+      return {};
+    }
+    return fail(bad(c10::str(
+        "the adapter brings its own copy of a base weight, and this base's differs (another "
+        "base, or a changed vocabulary?): ",
+        view.name, ", ", shape_text(value.sizes()), " and ", shape_text(slot->base.sizes()), ", ",
+        file)));
+  }
+  return fail(bad(c10::str(
+      "unexpected tensor, the adapter's configuration asks for none of that name; nearest ",
+      c10::Join(", ", nearest_names(key, known, 2)), ": ", view.name, ", ", file)));
+}
+
+Status refuse_extra_states(const fs::path& directory) {
+  std::error_code ignored;
+  if (!fs::exists(directory / "extra_states", ignored)) return {};
+  return fail(
+      bad(c10::str("the checkpoint carries base weights in extra_states, which cannot be loaded: ",
+                   directory.string())));
+}
+
+}  // namespace
+
+Result<StoredAdapter> read_stored_adapter(const fs::path& directory, std::string name) {
+  const fs::path file = directory / kAdapterConfigFile;
+  auto text = storage::read_small_file(file, kMaxConfigBytes);
+  if (!text) return fail(c10::str("adapter ", name), text.error());
+  auto kind = read_adapter_kind(*text, file.string());
+  if (!kind) return fail(kind.error());
+  return StoredAdapter{.name = std::move(name),
+                       .directory = directory,
+                       .kind = *std::move(kind),
+                       .config_text = *std::move(text)};
+}
+
+Result<std::vector<StoredAdapter>> list_adapters(const fs::path& directory) {
+  std::error_code error;
+  std::vector<std::pair<std::string, fs::path>> found;
+  if (fs::exists(directory / kAdapterConfigFile, error)) found.emplace_back("default", directory);
+  std::vector<fs::path> folders;
+  for (const auto& item : fs::directory_iterator(directory, error)) {
+    if (item.path().filename() == "extra_states") continue;
+    if (fs::exists(item.path() / kAdapterConfigFile, error)) folders.push_back(item.path());
+  }
+  std::sort(folders.begin(), folders.end());
+  for (const auto& folder : folders) found.emplace_back(folder.filename().string(), folder);
+  if (found.empty()) {
+    return fail(ErrorCode::kNotFound,
+                c10::str("no adapter here, neither the directory nor a folder in it has an ",
+                         std::string(kAdapterConfigFile), ": ", directory.string()));
+  }
+  if (auto status = refuse_extra_states(directory); !status) return fail(status.error());
+
+  std::vector<StoredAdapter> adapters;
+  for (auto& [name, path] : found) {
+    auto stored = read_stored_adapter(path, name);
+    if (!stored) return fail(stored.error());
+    adapters.push_back(*std::move(stored));
+  }
+  const bool swift = std::any_of(adapters.begin(), adapters.end(),
+                                 [](const auto& each) { return !each.kind.swift_type.empty(); });
+  if (swift) {
+    std::erase_if(adapters, [](const auto& each) {
+      return each.name == "peft" && each.kind.swift_type.empty();
+    });
+  }
+  for (const auto& each : adapters) {
+    if (swift != each.kind.swift_type.empty()) continue;
+    return fail(bad(c10::str("ms-swift's and PEFT's adapters do not mix in one directory: ",
+                             each.name, ", ", directory.string())));
+  }
+  return adapters;
+}
+
+std::string plain_key(std::string_view key, const std::string& adapter_name) {
+  if (key.starts_with(kPeftPrefix)) key.remove_prefix(kPeftPrefix.size());
+  std::string plain(key);
+  const auto erase = [&](const std::string& what, size_t skip) {
+    const size_t at = plain.rfind(what);
+    if (at != std::string::npos) plain.erase(at + skip, what.size() - skip - 1);
+  };
+  for (const std::string part : {".lora_A", ".lora_B"})
+    erase(part + "." + adapter_name + ".", part.size());
+  erase(".modules_to_save." + adapter_name + ".", 0);
+  erase(".modules_to_save.", 0);
+  return plain;
+}
+
+Status load_weights(Adapter& adapter, const StoredAdapter& stored, BaseModel& base) {
+  const fs::path path = stored.directory / kAdapterWeightsFile;
+  std::error_code ignored;
+  if (!fs::exists(path, ignored) && fs::exists(stored.directory / "adapter_model.bin", ignored)) {
+    return fail(bad(c10::str("pickled weights are not loaded, save the adapter as safetensors: ",
+                             (stored.directory / "adapter_model.bin").string())));
+  }
+  const auto file = storage::SafetensorsFile::open(path);
+  if (!file) return fail(file.error());
+  auto tensors = index_tensors(*file, stored.name);
+  if (!tensors) return fail(tensors.error());
+
+  const at::NoGradGuard no_grad;
+  std::vector<std::string> known;
+  for (const auto& target : adapter.tensors()) {
+    known.push_back(target.key);
+    const auto found = tensors->find(target.key);
+    if (found == tensors->end()) {
+      return fail(bad(c10::str("tensor is missing from the adapter's file: ", target.key, ", ",
+                               path.string())));
+    }
+    if (auto status = set_tensor(target, *found->second, path.string()); !status) return status;
+    tensors->erase(found);
+  }
+  for (const auto& [key, view] : *tensors) {
+    if (auto status = check_base_copy(key, *view, base, known, path.string()); !status)
+      return status;
+  }
+  return {};
+}
+
+Status make_directory(const fs::path& directory) {
+  std::error_code error;
+  fs::create_directories(directory, error);
+  if (!error) return {};
+  const auto code = error == std::errc::no_space_on_device  ? ErrorCode::kResourceExhausted
+                    : error == std::errc::permission_denied ? ErrorCode::kPermissionDenied
+                                                            : ErrorCode::kInvalidArgument;
+  return fail(code, c10::str("cannot make directory: ", error.message(), ", ", directory.string()));
+}
+
+Status write_adapter_folder(const fs::path& directory, const std::vector<NamedTensor>& tensors,
+                            const std::string& config_text) {
+  if (auto status = make_directory(directory); !status) return status;
+  std::vector<at::Tensor> held;
+  std::vector<storage::TensorView> views;
+  for (const auto& [key, tensor] : tensors) {
+    held.push_back(tensor.detach().cpu().contiguous());
+    views.push_back(view_of(key, held.back()));
+  }
+  auto status =
+      storage::write_safetensors(directory / kAdapterWeightsFile, views, {{"format", "pt"}});
+  if (!status) return status;
+  return storage::write_file_atomically(directory / kAdapterConfigFile, config_text);
+}
+
+}  // namespace tunefleet::tuners

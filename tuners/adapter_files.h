@@ -1,0 +1,63 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proto/result.h"
+#include "storage/safetensors.h"
+#include "tuners/adapter.h"
+#include "tuners/config/adapter_config.h"
+
+/// What ms-swift's and PEFT's adapter folders have in common: adapter_config.json beside
+/// adapter_model.safetensors. The layouts differ in where the folders stand and in how tensors are
+/// named: see swift_files.h and peft_files.h.
+namespace tunefleet::tuners {
+
+/// An adapter on disk, its configuration read but not yet understood.
+struct StoredAdapter {
+  std::string name;                 ///< Its folder's; "default" in the root of a PEFT folder.
+  std::filesystem::path directory;  ///< Where the two files are.
+  AdapterKind kind;
+  std::string config_text;
+};
+
+/// The adapters in a directory: the one in its root ("default") and one for each sub-folder, sorted
+/// by name. Takes a Swift checkpoint, a PEFT folder, and one adapter's own folder. A `peft`
+/// sub-folder beside Swift adapters holds the same ones in the other layout and is left out.
+/// kNotFound when there is none; kInvalidArgument for a folder that mixes the layouts or carries
+/// ms-swift's extra_states.
+Result<std::vector<StoredAdapter>> list_adapters(const std::filesystem::path& directory);
+
+/// Reads one adapter folder. kNotFound without adapter_config.json.
+Result<StoredAdapter> read_stored_adapter(const std::filesystem::path& directory, std::string name);
+
+/// A key of either layout without prefix and adapter name:
+///   base_model.model.m.lora_A.weight, m.lora_A.<name>.weight, m.modules_to_save.<name>.weight ->
+///   m.lora_A.weight, m.weight
+std::string plain_key(std::string_view key, const std::string& adapter_name);
+
+/// Sets every tensor of `adapter` from the folder's weights, converting dtypes (half values become
+/// the adapter's own dtype, float32 unless lora_dtype says otherwise, as in PEFT).
+/// kInvalidArgument, naming tensor and file, for a missing or an unexpected tensor, a wrong shape
+/// (both are told) and values that are not finite. A copy of a base weight, as PEFT adds for
+/// embeddings, must equal the base's. On an error the adapter's values are undefined.
+Status load_weights(Adapter& adapter, const StoredAdapter& stored, BaseModel& base);
+
+/// One tensor to write.
+struct NamedTensor {
+  std::string key;
+  at::Tensor tensor;
+};
+/// Writes adapter_model.safetensors (metadata {"format": "pt"}) and adapter_config.json into
+/// `directory`, which is made. Each file appears complete or not at all, the configuration last.
+Status write_adapter_folder(const std::filesystem::path& directory,
+                            const std::vector<NamedTensor>& tensors,
+                            const std::string& config_text);
+
+/// Makes a directory and its parents.
+Status make_directory(const std::filesystem::path& directory);
+
+}  // namespace tunefleet::tuners

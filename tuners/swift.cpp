@@ -1,0 +1,187 @@
+#include "tuners/swift.h"
+
+#include <c10/util/StringUtil.h>
+
+#include <algorithm>
+#include <system_error>
+#include <utility>
+
+#include "proto/log.h"
+#include "storage/atomic_file.h"
+#include "tuners/adapter_files.h"
+#include "tuners/config/lora_json.h"
+#include "tuners/peft_files.h"
+#include "tuners/registry.h"
+#include "tuners/tensor_io.h"
+
+namespace tunefleet::tuners {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// A stored adapter and the name it gets on the model.
+struct Selected {
+  StoredAdapter stored;
+  std::string name;
+};
+
+std::map<std::string, std::string> renames(const Swift::AdapterNames& names,
+                                           const std::vector<StoredAdapter>& stored) {
+  std::map<std::string, std::string> wanted;
+  if (const auto* map = std::get_if<std::map<std::string, std::string>>(&names)) return *map;
+  if (const auto* one = std::get_if<std::string>(&names)) wanted.emplace(*one, *one);
+  if (const auto* list = std::get_if<std::vector<std::string>>(&names)) {
+    for (const auto& name : *list) wanted.emplace(name, name);
+  }
+  if (std::holds_alternative<std::monostate>(names)) {
+    for (const auto& each : stored) wanted.emplace(each.name, each.name);
+  }
+  return wanted;
+}
+
+Result<std::vector<Selected>> select(std::vector<StoredAdapter> stored,
+                                     const Swift::AdapterNames& names, const fs::path& directory) {
+  std::vector<Selected> selected;
+  for (const auto& [from, to] : renames(names, stored)) {
+    const auto found = std::find_if(stored.begin(), stored.end(),
+                                    [&from = from](const auto& each) { return each.name == from; });
+    if (found == stored.end()) {
+      std::vector<std::string> known;
+      for (const auto& each : stored) known.push_back(each.name);
+      return fail(ErrorCode::kNotFound,
+                  c10::str("no such adapter in the directory, it has [", c10::Join(", ", known),
+                           "]: ", from, ", ", directory.string()));
+    }
+    selected.push_back({.stored = *found, .name = to});
+  }
+  return selected;
+}
+
+Result<std::unique_ptr<Adapter>> load_adapter(BaseModel& base, const Selected& selected) {
+  const StoredAdapter& stored = selected.stored;
+  const auto tuner = find_tuner(stored.kind);
+  if (!tuner) return fail(stored.directory.string(), tuner.error());
+  const auto read =
+      (*tuner)->read(stored.config_text, (stored.directory / kAdapterConfigFile).string());
+  if (!read) return fail(read.error());
+  for (const auto& warning : read->warnings) log::warning(warning);
+  auto adapter = (*tuner)->make(read->options,
+                                {.base = base, .name = selected.name, .seed = 0, .fresh = false});
+  if (!adapter) return fail(stored.directory.string(), adapter.error());
+  if (auto status = load_weights(**adapter, stored, base); !status) return fail(status.error());
+  return adapter;
+}
+
+/// One adapter's files in PEFT's form, still in memory.
+struct Converted {
+  std::string name;
+  std::string config_text;
+  std::vector<NamedTensor> tensors;
+};
+
+Result<Converted> convert(const StoredAdapter& stored) {
+  const auto read =
+      read_lora_config(stored.config_text, (stored.directory / kAdapterConfigFile).string());
+  if (!read) return fail("only LoRA can be converted to PEFT's format", read.error());
+  if (read->options.lora_dtype) {
+    return fail(
+        ErrorCode::kInvalidArgument,
+        c10::str(
+            "PEFT's format has no place for lora_dtype, delete the field to convert without it: ",
+            *read->options.lora_dtype, ", ", (stored.directory / kAdapterConfigFile).string()));
+  }
+  const auto file = storage::SafetensorsFile::open(stored.directory / kAdapterWeightsFile);
+  if (!file) return fail(file.error());
+  Converted converted{
+      .name = stored.name, .config_text = peft_lora_config(read->options), .tensors = {}};
+  for (const auto& view : file->tensors()) {
+    converted.tensors.push_back(
+        {.key = peft_key(plain_key(view.name, stored.name)), .tensor = copy_tensor(view)});
+  }
+  return converted;
+}
+
+std::string base_model_of(const StoredAdapter& stored) {
+  const auto read = read_lora_config(stored.config_text, "");
+  return read ? read->options.base_model_name_or_path.value_or("") : "";
+}
+
+}  // namespace
+
+Result<std::unique_ptr<SwiftModel>> Swift::prepare_model(BaseModel& base,
+                                                         const TunerOptions& options,
+                                                         uint64_t seed) {
+  return prepare_model(base, std::map<std::string, TunerOptions>{{"default", options}}, seed);
+}
+
+Result<std::unique_ptr<SwiftModel>> Swift::prepare_model(
+    BaseModel& base, const std::map<std::string, TunerOptions>& options, uint64_t seed) {
+  auto model = std::make_unique<SwiftModel>(base, seed);
+  if (auto status = prepare_model(*model, options); !status) return fail(status.error());
+  return model;
+}
+
+Status Swift::prepare_model(SwiftModel& model, const std::map<std::string, TunerOptions>& options) {
+  for (const auto& [name, each] : options) {
+    if (auto status = model.add_adapter(name, each); !status) return status;
+  }
+  return {};
+}
+
+Status Swift::from_pretrained(SwiftModel& model, const fs::path& directory,
+                              const AdapterNames& names, bool trainable) {
+  auto stored = list_adapters(directory);
+  if (!stored) return fail(stored.error());
+  const auto selected = select(*std::move(stored), names, directory);
+  if (!selected) return fail(selected.error());
+  std::vector<std::unique_ptr<Adapter>> adapters;
+  for (const auto& each : *selected) {
+    auto adapter = load_adapter(model.base(), each);
+    if (!adapter) return fail(adapter.error());
+    adapters.push_back(*std::move(adapter));
+  }
+  std::vector<std::string> added;
+  for (auto& adapter : adapters) {
+    const std::string name = adapter->name();
+    auto status = model.add_adapter(std::move(adapter), trainable);
+    if (status) {
+      added.push_back(name);
+      continue;
+    }
+    for (const auto& before : added) std::ignore = model.delete_adapter(before);
+    return status;
+  }
+  return {};
+}
+
+Result<std::unique_ptr<SwiftModel>> Swift::from_pretrained(BaseModel& base,
+                                                           const fs::path& directory,
+                                                           const AdapterNames& names,
+                                                           bool trainable) {
+  auto model = std::make_unique<SwiftModel>(base);
+  if (auto status = from_pretrained(*model, directory, names, trainable); !status)
+    return fail(status.error());
+  return model;
+}
+
+Status Swift::save_to_peft_format(const fs::path& ckpt_dir, const fs::path& output_dir) {
+  const auto stored = list_adapters(ckpt_dir);
+  if (!stored) return fail(stored.error());
+  std::vector<Converted> converted;
+  for (const auto& each : *stored) {
+    auto one = convert(each);
+    if (!one) return fail(one.error());
+    converted.push_back(*std::move(one));
+  }
+  for (const auto& each : converted) {
+    auto status =
+        write_adapter_folder(peft_folder(output_dir, each.name), each.tensors, each.config_text);
+    if (!status) return status;
+  }
+  std::error_code ignored;
+  fs::remove_all(output_dir / "default", ignored);
+  return storage::write_file_atomically(output_dir / "README.md",
+                                        peft_model_card(base_model_of(stored->front())));
+}
+
+}  // namespace tunefleet::tuners

@@ -1,0 +1,343 @@
+#include "tuners/swift_model.h"
+
+#include <ATen/core/grad_mode.h>
+#include <c10/util/StringUtil.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cstdio>
+#include <set>
+#include <tuple>
+#include <utility>
+
+#include "tuners/registry.h"
+
+namespace tunefleet::tuners {
+namespace {
+
+/// Names become parts of tensor keys and folders.
+Status check_name(const std::string& name) {
+  const bool plain = !name.empty() && std::all_of(name.begin(), name.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '_' || c == '-';
+  });
+  if (plain && name != "extra_states") return {};
+  return fail(ErrorCode::kInvalidArgument,
+              c10::str("adapter names are letters, digits, '-' and '_' (and not extra_states): \"",
+                       name, "\""));
+}
+
+Error unknown_adapter(const std::string& name, const std::vector<std::string>& known) {
+  return {ErrorCode::kNotFound,
+          c10::str("no such adapter on the model, it has [", c10::Join(", ", known), "]: ", name)};
+}
+
+std::string with_commas(int64_t number) {
+  std::string text = std::to_string(number);
+  for (auto at = static_cast<int64_t>(text.size()) - 3; at > 0; at -= 3)
+    text.insert(static_cast<size_t>(at), 1, ',');
+  return text;
+}
+
+}  // namespace
+
+SwiftModel::SwiftModel(BaseModel& base, uint64_t seed) : base_(base), seed_(seed) {}
+
+SwiftModel::~SwiftModel() { remove_all(); }
+
+Status SwiftModel::add_adapter(const std::string& name, const TunerOptions& options) {
+  auto adapter =
+      tuner_of(options).make(options, {.base = base_, .name = name, .seed = seed_, .fresh = true});
+  if (!adapter) return fail(c10::str("adapter ", name), adapter.error());
+  return add_adapter(*std::move(adapter));
+}
+
+Status SwiftModel::add_adapter(std::unique_ptr<Adapter> adapter, bool trainable) {
+  const std::string& name = adapter->name();
+  if (auto status = check_name(name); !status) return status;
+  if (find_adapter(name) != nullptr) {
+    return fail(ErrorCode::kConflict,
+                c10::str("an adapter of that name is on the model, delete it first: ", name));
+  }
+  for (auto& entry : adapter->tensors()) entry.tensor.set_requires_grad(trainable);
+  entries_.push_back({.adapter = std::move(adapter), .trainable = trainable});
+  std::vector<bool> active;
+  for (const auto& entry : entries_) active.push_back(entry.active);
+  active.back() = true;
+  auto status = set_active(active);
+  if (!status) entries_.pop_back();
+  return status;
+}
+
+Status SwiftModel::delete_adapter(const std::string& name) {
+  const auto index = index_of(name);
+  if (!index) return fail(index.error());
+  entries_[*index].active = entries_[*index].merged = false;
+  install();
+  entries_.erase(entries_.begin() + static_cast<std::ptrdiff_t>(*index));
+  return {};
+}
+
+Status SwiftModel::activate_adapter(const std::string& name) {
+  auto names = active_adapters();
+  if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  return set_active_adapters(names);
+}
+
+Status SwiftModel::deactivate_adapter(const std::string& name) {
+  if (const auto index = index_of(name); !index) return fail(index.error());
+  auto names = active_adapters();
+  names.erase(std::remove(names.begin(), names.end(), name), names.end());
+  return set_active_adapters(names);
+}
+
+Status SwiftModel::set_active_adapters(const std::vector<std::string>& names) {
+  const auto indices = indices_of(names);
+  if (!indices) return fail(indices.error());
+  std::vector<bool> active(entries_.size(), false);
+  for (const size_t index : *indices) active[index] = true;
+  return set_active(active);
+}
+
+Status SwiftModel::merge(const std::vector<std::string>& names) {
+  auto indices = names.empty() ? active_indices() : indices_of(names);
+  if (!indices) return fail(indices.error());
+  if (auto status = check_merge(*indices); !status) return status;
+  for (const size_t index : *indices) entries_[index].merged = true;
+  install();
+  return {};
+}
+
+Status SwiftModel::unmerge(const std::vector<std::string>& names) {
+  auto indices = names.empty() ? active_indices() : indices_of(names);
+  if (!indices) return fail(indices.error());
+  for (const size_t index : *indices) entries_[index].merged = false;
+  install();
+  return {};
+}
+
+Status SwiftModel::merge_and_unload(const std::vector<std::string>& names) {
+  auto indices = names.empty() ? active_indices() : indices_of(names);
+  if (!indices) return fail(indices.error());
+  if (auto status = check_merge(*indices); !status) return status;
+  make_permanent(*indices);
+  return {};
+}
+
+std::vector<std::string> SwiftModel::adapter_names() const {
+  std::vector<std::string> names;
+  for (const auto& entry : entries_) names.push_back(entry.adapter->name());
+  return names;
+}
+
+std::vector<std::string> SwiftModel::active_adapters() const {
+  std::vector<std::string> names;
+  for (const auto& entry : entries_) {
+    if (entry.active) names.push_back(entry.adapter->name());
+  }
+  return names;
+}
+
+std::vector<std::string> SwiftModel::merged_adapters() const {
+  std::vector<std::string> names;
+  for (const auto& entry : entries_) {
+    if (entry.merged) names.push_back(entry.adapter->name());
+  }
+  return names;
+}
+
+const Adapter* SwiftModel::find_adapter(const std::string& name) const {
+  for (const auto& entry : entries_) {
+    if (entry.adapter->name() == name) return entry.adapter.get();
+  }
+  return nullptr;
+}
+
+TrainableSet SwiftModel::trainable_set() const {
+  TrainableSet set{.tensors = {}, .version = version_};
+  for (const auto& entry : entries_) {
+    if (!entry.active || entry.merged || !entry.trainable) continue;
+    for (auto& tensor : entry.adapter->tensors()) {
+      set.tensors.push_back(
+          {.path = std::move(tensor.path), .tensor = tensor.tensor, .decay = tensor.decay});
+    }
+  }
+  return set;
+}
+
+std::vector<ParameterGroup> SwiftModel::create_optimizer_param_groups(double lr,
+                                                                      double weight_decay) const {
+  std::map<std::pair<double, bool>, ParameterGroup>
+      groups;  // by scale, those with decay (false) first
+  for (const auto& entry : entries_) {
+    if (!entry.active || entry.merged || !entry.trainable) continue;
+    for (auto& tensor : entry.adapter->tensors()) {
+      auto& group = groups[{tensor.lr_scale, !tensor.decay}];
+      group.lr = lr * tensor.lr_scale;
+      group.weight_decay = tensor.decay ? weight_decay : 0.0;
+      group.tensors.push_back(
+          {.path = std::move(tensor.path), .tensor = tensor.tensor, .decay = tensor.decay});
+    }
+  }
+  std::vector<ParameterGroup> ordered;
+  for (auto& [key, group] : groups) ordered.push_back(std::move(group));
+  return ordered;
+}
+
+std::string SwiftModel::get_trainable_parameters(double cuda_memory_gib) const {
+  std::set<const void*> seen;
+  int64_t all = 0;
+  for (ParameterSlot* slot : base_.parameters()) {
+    const auto original = originals_.find(slot);
+    const at::Tensor& tensor = original == originals_.end() ? slot->base : original->second;
+    if (tensor.defined() && seen.insert(tensor.const_data_ptr()).second) all += tensor.numel();
+  }
+  for (const auto& entry : entries_) {
+    for (const auto& tensor : entry.adapter->tensors()) all += tensor.tensor.numel();
+  }
+  const int64_t trainable = trainable_set().numel();
+  const double percent =
+      all == 0 ? 0.0 : 100.0 * static_cast<double>(trainable) / static_cast<double>(all);
+  char text[64];
+  std::snprintf(text, sizeof(text), "%.4f|| cuda memory: %.2fGiB.", percent, cuda_memory_gib);
+  return c10::str("trainable params: ", with_commas(trainable),
+                  " || all params: ", with_commas(all), " || trainable%: ", text);
+}
+
+Result<size_t> SwiftModel::index_of(const std::string& name) const {
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    if (entries_[i].adapter->name() == name) return i;
+  }
+  return fail(unknown_adapter(name, adapter_names()));
+}
+
+Result<std::vector<size_t>> SwiftModel::indices_of(const std::vector<std::string>& names) const {
+  std::vector<size_t> indices;
+  for (const auto& name : names) {
+    const auto index = index_of(name);
+    if (!index) return fail(index.error());
+    indices.push_back(*index);
+  }
+  return indices;
+}
+
+Result<std::vector<size_t>> SwiftModel::active_indices() const {
+  return indices_of(active_adapters());
+}
+
+Status SwiftModel::check_overrides(const std::vector<bool>& active) const {
+  std::map<const ParameterSlot*, const Adapter*> owners;
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    if (!active[i]) continue;
+    for (const auto& replaced : entries_[i].adapter->overrides()) {
+      const auto [owner, first] = owners.emplace(replaced.slot, entries_[i].adapter.get());
+      if (first) continue;
+      return fail(ErrorCode::kConflict,
+                  c10::str("two active adapters replace the same parameter, deactivate one first: ",
+                           owner->second->name(), " and ", entries_[i].adapter->name(), ", ",
+                           replaced.slot->path));
+    }
+  }
+  return {};
+}
+
+Status SwiftModel::check_merge(const std::vector<size_t>& indices) const {
+  for (const size_t index : indices) {
+    const Entry& entry = entries_[index];
+    const std::string& name = entry.adapter->name();
+    if (!entry.active) {
+      return fail(ErrorCode::kInvalidArgument,
+                  c10::str("only an active adapter can be merged, activate it first: ", name));
+    }
+    if (!entry.adapter->can_merge()) {
+      return fail(ErrorCode::kInvalidArgument,
+                  c10::str("this tuner's effect cannot be merged into weights: ", name, " (",
+                           tuner_of(entry.adapter->options()).peft_type, ")"));
+    }
+    for (const auto& [site, tuner] : entry.adapter->linear_tuners()) {
+      if (!site->weight.override_value.defined()) continue;
+      return fail(ErrorCode::kInvalidArgument,
+                  c10::str("cannot merge where another adapter replaces the weight, "
+                           "merge_and_unload that one first: ",
+                           name, ", ", site->path));
+    }
+  }
+  return {};
+}
+
+Status SwiftModel::set_active(const std::vector<bool>& active) {
+  if (auto status = check_overrides(active); !status) return status;
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    entries_[i].active = active[i];
+    entries_[i].merged = entries_[i].merged && active[i];
+  }
+  install();
+  return {};
+}
+
+void SwiftModel::remove_all() {
+  for (auto& [slot, original] : originals_) slot->base = original;
+  originals_.clear();
+  for (LinearSite* site : base_.linear_sites()) site->tuners.clear();
+  for (ParameterSlot* slot : base_.parameters()) slot->override_value.reset();
+}
+
+void SwiftModel::install() {
+  remove_all();
+  for (const auto& entry : entries_) {
+    if (!entry.active) continue;
+    for (const auto& replaced : entry.adapter->overrides())
+      replaced.slot->override_value = replaced.value;
+    if (entry.merged) continue;
+    for (const auto& [site, tuner] : entry.adapter->linear_tuners()) site->tuners.push_back(tuner);
+  }
+  merge_weights();
+  ++version_;
+}
+
+void SwiftModel::merge_weights() {
+  const at::NoGradGuard no_grad;
+  std::map<ParameterSlot*, at::Tensor> sums;
+  for (const auto& entry : entries_) {
+    if (!entry.merged) continue;
+    for (const auto& part : entry.adapter->linear_tuners()) {
+      at::Tensor& sum = sums[&part.site->weight];
+      const at::Tensor delta = entry.adapter->delta_weight(part);
+      sum = sum.defined() ? sum.add(delta) : delta;
+    }
+  }
+  for (auto& [slot, sum] : sums) {
+    const at::Tensor merged = slot->base.to(at::kFloat).add(sum).to(slot->base.scalar_type());
+    originals_[slot] = std::exchange(slot->base, merged);
+  }
+}
+
+void SwiftModel::make_permanent(const std::vector<size_t>& indices) {
+  Entries others;
+  Entries merging;
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    const bool chosen = std::find(indices.begin(), indices.end(), i) != indices.end();
+    (chosen ? merging : others).push_back(std::move(entries_[i]));
+  }
+  for (auto& entry : merging) entry.merged = true;
+  entries_ = std::move(merging);
+  install();
+  originals_.clear();  // what the slots hold now is the base
+  for (const auto& entry : entries_) {
+    for (const auto& replaced : entry.adapter->overrides())
+      replaced.slot->base = replaced.value.detach();
+  }
+  entries_ = std::move(others);
+  install();
+}
+
+Result<std::vector<const Adapter*>> adapters_named(const SwiftModel& model,
+                                                   const std::vector<std::string>& names) {
+  std::vector<const Adapter*> adapters;
+  for (const auto& name : names.empty() ? model.adapter_names() : names) {
+    adapters.push_back(model.find_adapter(name));
+    if (adapters.back() == nullptr) return fail(unknown_adapter(name, model.adapter_names()));
+  }
+  return adapters;
+}
+
+}  // namespace tunefleet::tuners

@@ -1,0 +1,127 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "proto/result.h"
+#include "tuners/adapter.h"
+#include "tuners/config/tuner_options.h"
+#include "tuners/sites.h"
+#include "tuners/trainable_set.h"
+
+namespace tunefleet::tuners {
+
+/// One group of an optimizer: tensors with the same settings.
+struct ParameterGroup {
+  std::vector<TrainableTensor> tensors;
+  double lr = 0.0;
+  double weight_decay = 0.0;
+};
+
+/// A base model with any number of named adapters on it, of any types.
+///
+/// An adapter is inactive (without effect), active (takes part in the forward pass and trains), or
+/// merged (active, its update part of the base's weights; does not train). The state after a call
+/// depends only on which adapters are in which state, never on the calls that led there: every
+/// change installs everything anew. So a deactivated adapter leaves nothing behind, also when it
+/// was merged, and several adapters merge in the order in which they were added.
+///
+/// **Merging never writes into the base's tensors** (they may be a read-only mapping of the file):
+/// the merged weight is a new tensor in the parameter's slot, original + sum of deltas, added in
+/// float32 and rounded once to the base's dtype. The original stays where it is and unmerging puts
+/// it back: bit for bit, at the price of a second copy of the merged weights (none of the resident
+/// memory, when the base is mapped and can be dropped by the kernel).
+///
+/// The base model is not owned and lives longer; destroying this restores it. One thread at a time,
+/// and not during a forward pass.
+class SwiftModel {
+ public:
+  /// `seed`: of the adapters' initial values.
+  explicit SwiftModel(BaseModel& base, uint64_t seed = 42);
+  ~SwiftModel();
+  SwiftModel(const SwiftModel&) = delete;
+  SwiftModel& operator=(const SwiftModel&) = delete;
+
+  /// Puts a new tuner on the model and activates it. kConflict when the name is taken or the
+  /// adapter replaces a parameter that an active one replaces too; kInvalidArgument when the
+  /// options do not fit the model. On an error nothing has changed.
+  [[nodiscard]] Status add_adapter(const std::string& name, const TunerOptions& options);
+  /// Likewise for one that is already made. `trainable`: whether its tensors require grad.
+  [[nodiscard]] Status add_adapter(std::unique_ptr<Adapter> adapter, bool trainable = true);
+  [[nodiscard]] Status delete_adapter(const std::string& name);
+
+  /// Unknown names are kNotFound and list the known ones. Two active adapters must not replace the
+  /// same parameter (modules_to_save, biases): kConflict.
+  [[nodiscard]] Status activate_adapter(const std::string& name);
+  [[nodiscard]] Status deactivate_adapter(const std::string& name);
+  /// Activates these and deactivates all others. An empty list leaves the plain base.
+  [[nodiscard]] Status set_active_adapters(const std::vector<std::string>& names);
+
+  /// Makes the updates of the named active adapters (empty: of all active ones) part of the
+  /// weights; again is the same as once. kInvalidArgument for an inactive adapter, for a tuner that
+  /// cannot merge, and where another adapter replaces the weight.
+  [[nodiscard]] Status merge(const std::vector<std::string>& names = {});
+  /// Takes the updates of the named adapters (empty: of all merged ones) out again, bit for bit.
+  [[nodiscard]] Status unmerge(const std::vector<std::string>& names = {});
+  /// Merges the named adapters (empty: every active one) for good, their trained copies included,
+  /// and removes them. Others stay as they are.
+  [[nodiscard]] Status merge_and_unload(const std::vector<std::string>& names = {});
+
+  std::vector<std::string> adapter_names() const;    ///< In the order of adding.
+  std::vector<std::string> active_adapters() const;  ///< Merged ones included.
+  std::vector<std::string> merged_adapters() const;
+  /// Null when there is none of that name.
+  const Adapter* find_adapter(const std::string& name) const;
+  BaseModel& base() const { return base_; }
+
+  /// What trains now: the tensors of active, unmerged, trainable adapters; adapters in the order of
+  /// adding, tensors in the order of the model. The version moves with every change of adapters or
+  /// their states.
+  TrainableSet trainable_set() const;
+  /// The trainable set in groups of equal settings: by learning rate (LoRA+ raises that of B), with
+  /// decay before without. Empty groups are left out.
+  std::vector<ParameterGroup> create_optimizer_param_groups(double lr, double weight_decay) const;
+  /// "trainable params: 1,792 || all params: 37,920 || trainable%: 4.7257|| cuda memory: 0.00GiB."
+  /// - the text of ms-swift, to the letter. Shared parameters count once, those of inactive
+  /// adapters too.
+  std::string get_trainable_parameters(double cuda_memory_gib = 0.0) const;
+
+ private:
+  struct Entry {
+    std::unique_ptr<Adapter> adapter;
+    bool trainable = true;
+    bool active = false;
+    bool merged = false;
+  };
+  using Entries = std::vector<Entry>;
+
+  Result<size_t> index_of(const std::string& name) const;
+  Result<std::vector<size_t>> indices_of(const std::vector<std::string>& names) const;
+  Result<std::vector<size_t>> active_indices() const;
+  Status check_overrides(const std::vector<bool>& active) const;
+  Status check_merge(const std::vector<size_t>& indices) const;
+  Status set_active(const std::vector<bool>& active);
+  void install();  ///< Makes the model what the entries say.
+  void remove_all();
+  void merge_weights();
+  void make_permanent(const std::vector<size_t>& indices);
+
+  BaseModel& base_;
+  uint64_t seed_;
+  uint64_t version_ = 0;
+  Entries entries_;
+  std::map<ParameterSlot*, at::Tensor>
+      originals_;  ///< Base tensors whose slot holds a merged weight.
+};
+
+/// The adapters of those names; all of them when `names` is empty. kNotFound listing the known
+/// ones.
+Result<std::vector<const Adapter*>> adapters_named(const SwiftModel& model,
+                                                   const std::vector<std::string>& names);
+
+}  // namespace tunefleet::tuners
