@@ -1,5 +1,6 @@
 #include "storage/staging_directory.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -52,6 +53,29 @@ Status StagingDirectory::rename_to(const fs::path& target) {
   }
   path_.clear();
   return fsync_directory(target.parent_path());
+}
+
+Status StagingDirectory::replace(const fs::path& target, const fs::path& aside) {
+  std::error_code ignored;  // what stays is swept by the next writer
+  if (::renameat2(AT_FDCWD, path_.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) == 0) {
+    const fs::path old = std::exchange(path_, {});
+    const Status synced = fsync_directory(target.parent_path());
+    if (synced) fs::remove_all(old, ignored);
+    return synced;
+  }
+  if (errno != EINVAL && errno != ENOSYS) {
+    return fail_os("cannot replace the directory", target, errno);
+  }
+  if (::rename(target.c_str(), aside.c_str()) != 0) {
+    return fail_os("cannot move the directory aside", target, errno);
+  }
+  const Status renamed = rename_to(target);
+  if (renamed) {
+    fs::remove_all(aside, ignored);
+  } else if (!path_.empty()) {
+    ::rename(aside.c_str(), target.c_str());
+  }
+  return renamed;
 }
 
 std::string unique_name() {

@@ -1,7 +1,8 @@
 #pragma once
 
 #include <filesystem>
-#include <string_view>
+#include <string>
+#include <utility>
 
 #include "proto/result.h"
 
@@ -26,6 +27,11 @@ class StagingDirectory {
   /// Renames to `target` (absent, or an empty directory; same filesystem) and syncs its parent.
   /// After success nothing is removed any more.
   Status rename_to(const std::filesystem::path& target);
+
+  /// Takes the place of `target`, a directory of the same filesystem, and removes what was there.
+  /// One atomic exchange where the filesystem has it (Linux's local ones); else (NFS) the old one
+  /// is first renamed to `aside`, and back if the second rename fails.
+  Status replace(const std::filesystem::path& target, const std::filesystem::path& aside);
 
  private:
   explicit StagingDirectory(std::filesystem::path path) : path_(std::move(path)) {}
