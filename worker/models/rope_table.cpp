@@ -1,6 +1,8 @@
 #include "worker/models/rope_table.h"
 
+#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/pow.h>
 
 #include <algorithm>
 #include <cmath>
@@ -66,10 +68,10 @@ RopeTable::RopeTable(const ModelConfig& config) {
                                                       ? rope.original_max_position_embeddings
                                                       : config.max_position_embeddings);
   frequencies_.resize(static_cast<size_t>(half));
-  for (int64_t i = 0; i < half; ++i) {
-    const double exponent = static_cast<double>(2 * i) / static_cast<double>(config.head_dim);
-    frequencies_[static_cast<size_t>(i)] = static_cast<float>(1.0 / std::pow(config.rope_theta, exponent));
-  }
+  // In float32 by torch, step by step as transformers has it: an angle far out feels the last bit.
+  const auto exponents = at::arange(0, config.head_dim, 2, at::kFloat) / static_cast<double>(config.head_dim);
+  const auto plain = at::pow(config.rope_theta, exponents).reciprocal();
+  std::copy_n(plain.const_data_ptr<float>(), half, frequencies_.begin());
   if (rope.type == "linear") {
     for (auto& frequency : frequencies_) frequency /= static_cast<float>(rope.factor);
   } else if (rope.type == "llama3") {
@@ -82,20 +84,13 @@ RopeTable::RopeTable(const ModelConfig& config) {
 
 RopeTable::Angles RopeTable::at(const std::vector<int32_t>& positions, at::Device device) const {
   const auto rows = static_cast<int64_t>(positions.size());
-  const auto half = static_cast<int64_t>(frequencies_.size());
-  Angles angles{at::empty({rows, half}, at::kFloat), at::empty({rows, half}, at::kFloat)};
-  auto* cos = angles.cos.mutable_data_ptr<float>();
-  auto* sin = angles.sin.mutable_data_ptr<float>();
-  const auto factor = static_cast<float>(attention_factor_);
-  for (int64_t n = 0; n < rows; ++n) {
-    for (int64_t i = 0; i < half; ++i) {
-      const float angle = static_cast<float>(positions[static_cast<size_t>(n)]) * frequencies_[static_cast<size_t>(i)];
-      cos[n * half + i] = std::cos(angle) * factor;
-      sin[n * half + i] = std::sin(angle) * factor;
-    }
+  auto angles = at::empty({rows, static_cast<int64_t>(frequencies_.size())}, at::kFloat);
+  auto* angle = angles.mutable_data_ptr<float>();
+  for (const int32_t position : positions) {
+    for (const float frequency : frequencies_) *angle++ = static_cast<float>(position) * frequency;
   }
-  if (!device.is_cpu()) return {angles.cos.to(device), angles.sin.to(device)};
-  return angles;
+  const auto table = [&](const at::Tensor& values) { return (values * attention_factor_).to(device); };
+  return {table(angles.cos()), table(angles.sin())};
 }
 
 }  // namespace tunefleet::models

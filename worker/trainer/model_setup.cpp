@@ -1,5 +1,6 @@
 #include "worker/trainer/model_setup.h"
 
+#include "tuners/swift.h"
 #include "worker/trainer/device.h"
 
 namespace tunefleet::trainer {
@@ -21,6 +22,15 @@ Result<std::unique_ptr<models::Decoder>> load_base(const std::filesystem::path& 
   const auto where = choose_device(device, local_rank);
   if (!where) return fail(where.error());
   return models::Decoder::load(directory, {.dtype = *type, .device = *where});
+}
+
+Result<std::unique_ptr<tuners::SwiftModel>> attach_adapters(models::Decoder& model, const std::string& directory) {
+  auto swift = std::make_unique<tuners::SwiftModel>(model);
+  if (directory.empty()) return swift;
+  if (auto status = tuners::Swift::from_pretrained(*swift, directory, {}, /*trainable=*/false); !status) {
+    return fail(status.error());
+  }
+  return swift;
 }
 
 }  // namespace tunefleet::trainer

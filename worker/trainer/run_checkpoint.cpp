@@ -1,0 +1,125 @@
+#include "worker/trainer/run_checkpoint.h"
+
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+#include "storage/atomic_file.h"
+#include "storage/checkpoint.h"
+#include "storage/safetensors.h"
+#include "tuners/adapter_files.h"
+#include "tuners/peft_files.h"
+#include "tuners/swift_files.h"
+#include "tuners/tensor_io.h"
+
+namespace tunefleet::trainer {
+namespace {
+
+constexpr uint64_t kMaxStateBytes = 1 << 20;
+
+nlohmann::json to_json(const RunProgress& p) {
+  return {{"step", p.step},
+          {"trained_tokens", p.trained_tokens},
+          {"eval_loss_before", p.has_eval_before ? nlohmann::json(p.eval_loss_before) : nlohmann::json()},
+          {"train_loss_sum", p.train_loss_sum},
+          {"trained_seconds", p.trained_seconds}};
+}
+
+Result<RunProgress> progress_from(const std::filesystem::path& path) {
+  const auto text = storage::read_small_file(path, kMaxStateBytes);
+  if (!text) return fail(text.error());
+  const auto json = nlohmann::json::parse(*text, nullptr, /*allow_exceptions=*/false);
+  RunProgress p;
+  try {
+    json.at("step").get_to(p.step);
+    json.at("trained_tokens").get_to(p.trained_tokens);
+    json.at("train_loss_sum").get_to(p.train_loss_sum);
+    json.at("trained_seconds").get_to(p.trained_seconds);
+    p.has_eval_before = !json.at("eval_loss_before").is_null();
+    if (p.has_eval_before) json.at("eval_loss_before").get_to(p.eval_loss_before);
+  } catch (const nlohmann::json::exception& e) {
+    return fail(ErrorCode::kDataLoss, "not a trainer state: " + path.string() + ", " + e.what());
+  }
+  return p;
+}
+
+Status write_state(const std::filesystem::path& directory, const AdamW& optimizer, const RunProgress& progress) {
+  if (auto status = tuners::make_directory(directory); !status) return status;
+  std::vector<at::Tensor> kept;
+  std::vector<storage::TensorView> views;
+  for (const auto& [name, tensor] : optimizer.state()) {
+    kept.push_back(tensor.cpu().contiguous());
+    views.push_back(tuners::view_of(name, kept.back()));
+  }
+  if (auto status = storage::write_safetensors(directory / "optimizer.safetensors", views, {{"format", "pt"}}); !status) {
+    return status;
+  }
+  return storage::write_file_atomically(directory / "trainer_state.json", to_json(progress).dump(2));
+}
+
+Status fill(const std::filesystem::path& directory, const JobSpec& spec, const tuners::SwiftModel& model,
+            const AdamW& optimizer, const RunProgress& progress) {
+  if (auto status = tuners::save_swift(model, directory); !status) return status;
+  if (auto status = tuners::save_peft(model, directory / "peft"); !status) return status;
+  if (auto status = storage::write_file_atomically(directory / "args.json", to_json(spec).dump(2)); !status) {
+    return status;
+  }
+  if (spec.save_only_model) return {};
+  return write_state(directory / "state", optimizer, progress);
+}
+
+}  // namespace
+
+Result<std::filesystem::path> save_checkpoint(const CheckpointContext& context, const JobSpec& spec,
+                                              const tuners::SwiftModel& model, const AdamW& optimizer,
+                                              const RunProgress& progress, const nlohmann::json& metrics) {
+  const std::string what = "saving checkpoint-" + std::to_string(progress.step);
+  auto writer = storage::CheckpointWriter::begin(context.run, {.attempt = context.attempt,
+                                                               .world_size = context.world_size,
+                                                               .base_model_digest = context.base_model_digest});
+  if (!writer) return fail(what, writer.error());
+  if (auto status = fill(writer->directory(), spec, model, optimizer, progress); !status) {
+    return fail(what, status.error());
+  }
+  auto path = writer->commit(progress.step, metrics);
+  if (!path) return fail(what, path.error());
+  if (spec.save_total_limit) {
+    const auto pruned = storage::prune_checkpoints(context.run, static_cast<int>(*spec.save_total_limit));
+    if (!pruned) return fail("removing old checkpoints", pruned.error());
+  }
+  return *path;
+}
+
+Result<std::filesystem::path> find_checkpoint(const std::string& wanted, const std::filesystem::path& run) {
+  if (wanted == "latest") {
+    auto newest = storage::newest_checkpoint(run);
+    if (!newest) return fail(newest.error());
+    if (!*newest) return fail(ErrorCode::kNotFound, "no checkpoint to resume from in " + run.string());
+    return **newest;
+  }
+  const auto manifest = storage::verify_checkpoint(wanted);
+  if (!manifest) return fail("resume_from_checkpoint", manifest.error());
+  return std::filesystem::path(wanted);
+}
+
+Result<RunProgress> load_run_state(const std::filesystem::path& checkpoint, AdamW& optimizer) {
+  const auto state = checkpoint / "state";
+  if (!std::filesystem::exists(state)) {
+    return fail(ErrorCode::kInvalidArgument, "the checkpoint was saved without its state (save_only_model), it can only "
+                                             "be started from: name it under adapters instead: " + checkpoint.string());
+  }
+  auto progress = progress_from(state / "trainer_state.json");
+  if (!progress) return progress;
+  const auto file = storage::SafetensorsFile::open(state / "optimizer.safetensors");
+  if (!file) return fail(file.error());
+  AdamW::NamedTensors tensors;
+  for (const auto& view : file->tensors()) tensors.emplace_back(view.name, tuners::copy_tensor(view));
+  try {
+    optimizer.load(tensors, progress->step);
+  } catch (const std::invalid_argument& e) {
+    return fail(ErrorCode::kInvalidArgument, std::string(e.what()) + ", " + file->path().string());
+  }
+  return progress;
+}
+
+}  // namespace tunefleet::trainer

@@ -1,0 +1,213 @@
+#include "worker/trainer/run_command.h"
+
+#include <c10/core/Device.h>
+#include <c10/util/Exception.h>
+
+#include <cstdlib>
+#include <exception>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <stdexcept>
+#include <utility>
+
+#include "proto/job_spec_parser.h"
+#include "proto/log.h"
+#include "storage/atomic_file.h"
+#include "storage/model_store.h"
+#include "tuners/config/lora_options.h"
+#include "tuners/swift.h"
+#include "worker/collective/cuda_plugin.h"
+#include "worker/collective/group.h"
+#include "worker/trainer/device.h"
+#include "worker/trainer/model_setup.h"
+#include "worker/trainer/stop_signal.h"
+#include "worker/trainer/trainer.h"
+
+namespace tunefleet::trainer {
+namespace {
+
+constexpr int kStoppedExitCode = 143;
+constexpr std::chrono::milliseconds kReportLimit{5000};
+
+/// What this process is and where it writes, known before anything can fail.
+struct Run {
+  JobSpec spec;
+  std::filesystem::path output;
+  std::unique_ptr<collective::Group> group;
+  std::unique_ptr<Reporter> reporter;
+};
+
+int64_t attempt_from_environment() {
+  const char* value = std::getenv("TUNEFLEET_ATTEMPT");
+  return value == nullptr ? 0 : std::strtoll(value, nullptr, 10);
+}
+
+Status check_world(const JobSpec& spec, const collective::Group& group) {
+  if (spec.workers == group.size()) return {};
+  return fail(ErrorCode::kInvalidArgument,
+              "the job wants workers: " + std::to_string(spec.workers) + ", but " + std::to_string(group.size()) +
+                  (group.size() == 1 ? " rank was started; start it with mpirun -np " + std::to_string(spec.workers) +
+                                           ", through the service, or with --set workers=1"
+                                     : " ranks were started; use --set workers=" + std::to_string(group.size())));
+}
+
+Status write_text(const std::filesystem::path& path, const nlohmann::json& value) {
+  return storage::write_file_atomically(path, value.dump(2) + "\n");
+}
+
+/// Puts the job's adapters on the model: those of a checkpoint to resume, given ones, or a new one.
+Status attach(const JobSpec& spec, const std::optional<std::filesystem::path>& resume, tuners::SwiftModel& swift) {
+  if (resume) return tuners::Swift::from_pretrained(swift, *resume);
+  for (const auto& adapter : spec.adapters) {
+    if (auto status = tuners::Swift::from_pretrained(swift, adapter); !status) return fail("adapters", status.error());
+  }
+  if (!spec.adapters.empty()) return {};
+  const auto options = tuners::lora_options_from_job(spec);
+  if (!options) return fail(options.error());
+  return swift.add_adapter("default", *options);
+}
+
+Result<nlohmann::json> train(Run& run, const std::filesystem::path& model_directory) {
+  auto& group = *run.group;
+  const bool first = group.rank() == 0;
+  auto model = load_base(model_directory, run.spec.torch_dtype.value_or(""), run.spec.device, group.local_rank());
+  if (!model) return fail(model.error());
+  std::optional<std::filesystem::path> resume;
+  if (run.spec.resume_from_checkpoint) {
+    auto found = find_checkpoint(*run.spec.resume_from_checkpoint, run.output);
+    if (!found) return fail(found.error());
+    resume = *found;
+  }
+  tuners::SwiftModel swift(**model, static_cast<uint64_t>(run.spec.seed));
+  if (auto status = attach(run.spec, resume, swift); !status) return fail(status.error());
+  const auto data = load_training_data(run.spec, model_directory, (*model)->config());
+  if (!data) return fail(data.error());
+  if (first) {
+    for (const auto& note : data->notes) log::info(note);
+    log::info(swift.get_trainable_parameters());
+  }
+  auto log = TrainingLog::open(first ? run.output : std::filesystem::path());
+  if (!log) return fail(log.error());
+  std::string digest;
+  if (first) {
+    auto computed = storage::model_digest(model_directory);
+    if (!computed) return fail(computed.error());
+    digest = *std::move(computed);
+  }
+  const CheckpointContext checkpoints{run.output, attempt_from_environment(), group.size(), digest};
+  const auto plan = make_run_plan(run.spec, data->rows(), group.size());
+  Trainer trainer({run.spec, **model, swift, *data, group, *run.reporter, *log, checkpoints}, plan);
+  if (resume) {
+    if (auto status = trainer.resume(*resume); !status) return fail(status.error());
+  }
+  auto result = trainer.run();
+  if (!result) return result;
+  if (first) {
+    if (auto status = write_text(run.output / "result.json", *result); !status) return fail(status.error());
+  }
+  return result;
+}
+
+/// Errors of tensor code as ours.
+Result<nlohmann::json> train_without_exceptions(Run& run, const std::filesystem::path& model) {
+  try {
+    return train(run, model);
+  } catch (const c10::OutOfMemoryError& e) {
+    return fail(ErrorCode::kResourceExhausted, std::string("out of GPU memory: ") + e.what_without_backtrace());
+  } catch (const std::bad_alloc&) {
+    return fail(ErrorCode::kResourceExhausted, "out of memory");
+  } catch (const c10::Error& e) {
+    return fail(ErrorCode::kInternal, e.what_without_backtrace());
+  } catch (const std::invalid_argument& e) {
+    return fail(ErrorCode::kInvalidArgument, e.what());
+  } catch (const std::exception& e) {
+    return fail(ErrorCode::kInternal, e.what());
+  }
+}
+
+void write_error(const Run& run, int rank, const Error& error) {
+  if (run.output.empty()) return;
+  std::error_code ignored;
+  std::filesystem::create_directories(run.output / "exit", ignored);
+  const nlohmann::json value{{"code", error_code_name(error.code)}, {"message", error.message}};
+  if (auto status = write_text(run.output / "exit" / (std::to_string(rank) + ".error.json"), value); !status) {
+    log::error(status.error().message);
+  }
+}
+
+Status prepare(const RunRequest& request, Run& run, std::filesystem::path& model) {
+  auto spec = load_job_file(request.job, request.settings);
+  if (!spec) return fail(spec.error());
+  run.spec = *std::move(spec);
+  run.output = !request.output_dir.empty() ? request.output_dir : std::filesystem::path(run.spec.output_dir);
+  if (run.output.empty()) run.output = std::filesystem::path("output") / std::filesystem::path(run.spec.model).filename();
+  std::error_code error;
+  std::filesystem::create_directories(run.output, error);
+  if (error) return fail(ErrorCode::kPermissionDenied, "cannot make the output directory: " + run.output.string() + ", " + error.message());
+  run.output = std::filesystem::canonical(run.output);
+  const char* models = std::getenv("TUNEFLEET_MODELS");
+  auto found = storage::resolve_model(models == nullptr ? "." : models, run.spec.model, storage::ModelPaths::kPathsAllowed);
+  if (!found) return fail(found.error());
+  model = *std::move(found);
+  return {};
+}
+
+Status join_group(Run& run) {
+  const bool cuda = run.spec.device == "cuda" || (run.spec.device == "auto" && collective::cuda_available());
+  try {
+    run.group = collective::make_group({.cuda = cuda});
+  } catch (const c10::Error& e) {
+    return fail(ErrorCode::kUnavailable, e.what_without_backtrace());
+  }
+  set_threads(run.group->local_size());
+  if (auto status = check_world(run.spec, *run.group); !status) return status;
+  auto reporter = make_reporter(run.group->rank(), run.group->size());
+  if (!reporter) return fail(reporter.error());
+  run.reporter = *std::move(reporter);
+  run.reporter->update({});
+  return {};
+}
+
+/// Says what failed; when there are other ranks, ends them too, since they would wait for this one.
+int failed(Run& run, const Error& error) {
+  log::error(error.message);
+  const int code = exit_code_of(error);
+  const char* rank = std::getenv("OMPI_COMM_WORLD_RANK");
+  write_error(run, run.group ? run.group->rank() : (rank == nullptr ? 0 : std::atoi(rank)), error);
+  if (run.reporter) run.reporter->finish(kReportLimit);
+  if (run.group && run.group->size() > 1) run.group->abort(code);
+  return code;
+}
+
+}  // namespace
+
+int exit_code_of(const Error& error) {
+  switch (error.code) {
+    case ErrorCode::kInvalidArgument:
+    case ErrorCode::kNotFound:
+    case ErrorCode::kPermissionDenied:
+    case ErrorCode::kDataLoss:
+    case ErrorCode::kConflict:
+      return 2;
+    default:
+      return 3;
+  }
+}
+
+int run_training(const RunRequest& request) {
+  catch_stop_signals();
+  Run run;
+  std::filesystem::path model;
+  if (auto status = prepare(request, run, model); !status) return failed(run, status.error());
+  if (auto status = join_group(run); !status) return failed(run, status.error());
+  if (run.group->rank() == 0) {
+    if (auto status = write_text(run.output / "args.json", to_json(run.spec)); !status) return failed(run, status.error());
+  }
+  const auto result = train_without_exceptions(run, model);
+  if (!result) return failed(run, result.error());
+  run.reporter->finish(kReportLimit);
+  return (*result)["stopped_by"] == "signal" ? kStoppedExitCode : 0;
+}
+
+}  // namespace tunefleet::trainer
