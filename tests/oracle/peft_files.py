@@ -29,8 +29,12 @@ CASES = {
         r=1, target_modules=["q_proj"], modules_to_save=["lm_head", "norm"], layers_to_transform=[1], bias="lora_only"
     ),
     "biases": dict(r=1, target_modules=["o_proj", "q_proj"], bias="all"),
+    "saved_biases": dict(r=1, target_modules=["q_proj"], modules_to_save=["v_proj"], bias="all"),
     "head": dict(r=2, target_modules=["lm_head"]),
 }
+
+# With bias="all" PEFT also writes a saved module's bias under the names it has inside the wrapper.
+WRAPPED = (".modules_to_save.", ".original_module.")
 
 
 class Norm(nn.Module):
@@ -93,7 +97,7 @@ def effect(model):
     bias = model.peft_config["default"].bias
     for name, value in model.base_model.model.named_parameters():
         wanted = name.endswith(".bias") if bias == "all" else name.endswith(".base_layer.bias")
-        if bias != "none" and wanted and "lora_" not in name:
+        if bias != "none" and wanted and not any(part in name for part in ("lora_", *WRAPPED)):
             found[name.replace(".base_layer", "")] = value
     return {name: value.detach() for name, value in found.items()}
 
@@ -132,7 +136,7 @@ def main():
             wrote = check_equal(f"{case}, saved by us", effect(loaded), load_file(scratch / "effect.safetensors"))
             theirs = load_file(scratch / case / "adapter_model.safetensors").keys()
             own = load_file(scratch / f"our_{case}" / "adapter_model.safetensors").keys()
-            extra = {key for key in theirs ^ own if not key.endswith("lm_head.base_layer.weight")}
+            extra = {key for key in theirs ^ own if not any(part in key for part in ("lm_head.base_layer.", *WRAPPED))}
             if extra:
                 sys.exit(f"{case}: the files name other tensors: {sorted(extra)}")
             print(f"{case}: {len(own)} tensors, read within {read:.1e}, written within {wrote:.1e}")

@@ -38,6 +38,11 @@ const std::map<std::string, LoraOptions>& cases() {
         .layers_to_transform = {1},
         .bias = "lora_only"}},
       {"biases", {.r = 1, .target_modules = {.names = {"o_proj", "q_proj"}}, .bias = "all"}},
+      {"saved_biases",
+       {.r = 1,
+        .target_modules = {.names = {"q_proj"}},
+        .modules_to_save = {"v_proj"},
+        .bias = "all"}},
       {"head", {.r = 2, .target_modules = {.names = {"lm_head"}}}}};
   return table;
 }
