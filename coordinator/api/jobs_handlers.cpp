@@ -28,8 +28,12 @@ constexpr int64_t kLogTailBytes = 64 << 10;
 constexpr int64_t kLogPieceBytes = 1 << 20;
 constexpr const char* kBodyDigest = "body_sha256";
 
+json shown(const ApiContext& context, const JobRecord& job) {
+  return to_openai_job(job, context.fleet.position(job.id), context.now_ms());
+}
+
 HttpReply job_reply(const ApiContext& context, const JobRecord& job) {
-  return json_reply(to_openai_job(job, context.fleet.position(job.id)));
+  return json_reply(shown(context, job));
 }
 
 bool is_retry(const HttpRequest& request) {
@@ -161,7 +165,7 @@ ApiReply list_jobs(const ApiContext& context, HttpRequest& request) {
       if (static_cast<int64_t>(items.size()) == *limit) {
         return json_reply(to_openai_page(std::move(items), true));
       }
-      items.push_back(to_openai_job(job, context.fleet.position(job.id)));
+      items.push_back(shown(context, job));
     }
     if (!page->has_more || page->jobs.empty()) break;
     after = page->jobs.back().id;

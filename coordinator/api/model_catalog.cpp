@@ -2,40 +2,24 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <chrono>
 #include <utility>
 
-#include "storage/os_error.h"
+#include "storage/model_store.h"
 
 namespace tunefleet::coordinator {
-namespace {
 
-namespace fs = std::filesystem;
-
-int64_t unix_seconds(fs::file_time_type time) {
-  const auto moment = std::chrono::file_clock::to_sys(time).time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::seconds>(moment).count();
-}
-
-}  // namespace
-
-ModelCatalog::ModelCatalog(fs::path directory) : directory_(fs::absolute(std::move(directory))) {}
+ModelCatalog::ModelCatalog(std::filesystem::path directory)
+    : directory_(std::filesystem::absolute(std::move(directory))) {}
 
 Result<std::vector<CatalogModel>> ModelCatalog::list() const {
+  const auto entries = storage::list_models(directory_);
+  if (!entries) return fail(entries.error());
   std::vector<CatalogModel> models;
-  std::error_code error;
-  if (!fs::exists(directory_, error)) return models;
-  for (const auto& entry : fs::directory_iterator(directory_, error)) {
-    std::error_code ignored;
-    if (!fs::exists(entry.path() / "config.json", ignored)) continue;
-    models.push_back({.name = entry.path().filename().string(),
-                      .path = entry.path(),
-                      .created_at = unix_seconds(fs::last_write_time(entry.path(), ignored))});
+  for (const storage::ModelEntry& entry : *entries) {
+    models.push_back({.name = entry.name,
+                      .path = std::filesystem::absolute(entry.path),
+                      .created_at = entry.modified_ms / 1000});
   }
-  if (error) return storage::fail_os("cannot list the models directory", directory_, error);
-  std::sort(models.begin(), models.end(),
-            [](const CatalogModel& a, const CatalogModel& b) { return a.name < b.name; });
   return models;
 }
 
@@ -47,10 +31,8 @@ Result<CatalogModel> ModelCatalog::find(const std::string& name) const {
     if (model.name == name) return model;
     names += (names.empty() ? "" : ", ") + model.name;
   }
-  return fail(
-      ErrorCode::kNotFound,
-      fmt::format("no such model: {}; there are: {}", name,
-                  names.empty() ? "none, bring one with `tunefleet models import`" : names));
+  if (names.empty()) names = "none, bring one with `tunefleet models import`";
+  return fail(ErrorCode::kNotFound, fmt::format("no such model: {}; there are: {}", name, names));
 }
 
 }  // namespace tunefleet::coordinator

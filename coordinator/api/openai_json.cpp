@@ -74,12 +74,10 @@ json progress_of(const JobRecord& job) {
   return progress;
 }
 
-json estimated_finish(const JobRecord& job, const json& progress) {
+json estimated_finish(const JobRecord& job, const json& progress, int64_t now_ms) {
   const double remaining = number(progress, "remaining_s", 0);
-  if (job.phase != JobPhase::kRunning || remaining <= 0) return json();
-  const double elapsed_and_left =
-      number(job.progress, "received_at_ms", 0) / kMsPerSecond + remaining;
-  return elapsed_and_left > 1e9 ? json(static_cast<int64_t>(elapsed_and_left)) : json();
+  if (job.phase != JobPhase::kRunning || !(remaining > 0 && remaining < 1e9)) return json();
+  return now_ms / kMsPerSecond + static_cast<int64_t>(remaining);
 }
 
 void add_extensions(json& shown, const JobRecord& job, const QueuePosition& queue) {
@@ -101,7 +99,7 @@ void add_extensions(json& shown, const JobRecord& job, const QueuePosition& queu
 
 }  // namespace
 
-json to_openai_job(const JobRecord& job, const QueuePosition& queue) {
+json to_openai_job(const JobRecord& job, const QueuePosition& queue, int64_t now_ms) {
   const bool succeeded = job.phase == JobPhase::kSucceeded;
   const json progress = progress_of(job);
   const json values = hyperparameters(job.spec);
@@ -122,7 +120,7 @@ json to_openai_job(const JobRecord& job, const QueuePosition& queue) {
              {"trained_tokens", field(job.result, "trained_tokens")},
              {"seed", static_cast<int64_t>(number(job.spec, "seed", 0))},
              {"error", error_of(job)},
-             {"estimated_finish", estimated_finish(job, progress)},
+             {"estimated_finish", estimated_finish(job, progress, now_ms)},
              {"integrations", json::array()},
              {"metadata", metadata}};
   shown["progress"] = progress;

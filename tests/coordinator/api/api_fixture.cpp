@@ -26,6 +26,7 @@ ApiTest::ApiTest() {
   for (const char* model : {"SmolLM2-135M-Instruct", "Qwen2.5-0.5B"}) {
     std::filesystem::create_directories(directory_.path() / "models" / model);
     std::ofstream(directory_.path() / "models" / model / "config.json") << "{}";
+    std::ofstream(directory_.path() / "models" / model / "model.safetensors") << "no tensors";
   }
   files_ = FileStore::open(directory_.path() / "files", now_s).value();
   keys_ = ApiKeys::open(directory_.path(), now_s).value();

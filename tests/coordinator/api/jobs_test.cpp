@@ -171,10 +171,11 @@ TEST_F(JobsApiTest, ContinuesFromATunedModel) {
 TEST_F(JobsApiTest, ShowsProgressResultAndFailure) {
   const std::string id = waiting_job();
   start(id);
-  ASSERT_TRUE(store_.set_progress(id, 1, {{"step", 3}, {"max_steps", 9}, {"phase", "training"}}));
+  ASSERT_TRUE(store_.set_progress(id, 1, {{"step", 3}, {"max_steps", 9}, {"remaining_s", 60.5}}));
   json shown = job(id);
   EXPECT_EQ(shown["status"], "running");
   EXPECT_EQ(shown["progress"]["step"], 3);
+  EXPECT_EQ(shown["estimated_finish"], now_ms_ / 1000 + 60);
   EXPECT_EQ(shown["agent"], "node-a");
   EXPECT_TRUE(shown["queue_position"].is_null());
   const json failure{{"rank", 1}, {"host", "node-a"}, {"code", "unavailable"}, {"message", "x"}};
