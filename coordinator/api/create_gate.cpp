@@ -1,18 +1,24 @@
 #include "coordinator/api/create_gate.h"
 
+#include <chrono>
 #include <utility>
 
 namespace tunefleet::coordinator {
+namespace {
+
+constexpr std::chrono::seconds kPatience{30};
+
+}  // namespace
 
 CreateGate::Pass::Pass(CreateGate& gate, std::string key) : gate_(gate), key_(std::move(key)) {
   std::unique_lock lock(gate_.mutex_);
-  // Bounded by the work of the one inside: store calls and reads of small files, each with a
-  // timeout.
-  gate_.left_.wait(lock, [this] { return !gate_.inside_.contains(key_); });
-  gate_.inside_.insert(key_);
+  entered_ =
+      gate_.left_.wait_for(lock, kPatience, [this] { return !gate_.inside_.contains(key_); });
+  if (entered_) gate_.inside_.insert(key_);
 }
 
 CreateGate::Pass::~Pass() {
+  if (!entered_) return;
   {
     const std::lock_guard lock(gate_.mutex_);
     gate_.inside_.erase(key_);

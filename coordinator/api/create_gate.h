@@ -11,17 +11,19 @@ namespace tunefleet::coordinator {
 /// still being worked on finds what that one made. Any thread.
 class CreateGate {
  public:
-  /// Holds `key` until it is destroyed.
+  /// Holds `key` until it is destroyed, when it got it within half a minute.
   class Pass {
    public:
     Pass(CreateGate& gate, std::string key);
     ~Pass();
     Pass(const Pass&) = delete;
     Pass& operator=(const Pass&) = delete;
+    bool entered() const { return entered_; }
 
    private:
     CreateGate& gate_;
     std::string key_;
+    bool entered_ = false;
   };
 
  private:

@@ -104,6 +104,10 @@ ApiReply create_job(const ApiContext& context, CreateGate& gate, HttpRequest& re
   }
   const std::string digest = storage::sha256_hex(*text);
   const CreateGate::Pass pass(gate, request.owner + ":" + digest);
+  if (!pass.entered()) {
+    return api_fail(to_api_error(
+        {ErrorCode::kUnavailable, "the same request is still being worked on, try again"}));
+  }
   if (key.empty() && is_retry(request)) {
     const auto before = find_made_before(context, request.owner, digest);
     if (!before) return api_fail(before.error());
