@@ -179,7 +179,7 @@ ValueStatus store(const JobField& field, const JobNode& node, std::optional<T>& 
     return {};
   }
   T value{};
-  const auto status = store(field, node, value);
+  auto status = store(field, node, value);
   if (status) member = std::move(value);
   return status;
 }

@@ -94,8 +94,8 @@ class BrokenPipeGuard {
   BrokenPipeGuard& operator=(const BrokenPipeGuard&) = delete;
 
  private:
-  sigset_t pipe_;
-  sigset_t before_;
+  sigset_t pipe_{};
+  sigset_t before_{};
 };
 
 std::string random_boundary() {

@@ -38,8 +38,10 @@ storage::ImportCallback import_line() {
   if (isatty(STDERR_FILENO) == 0) return nullptr;
   return [](const storage::ImportProgress& progress) {
     const bool done = progress.done == progress.total;
-    fmt::print(stderr, "\r\x1b[K{} {}/{} {}{}", render_bar(progress.done, progress.total, 24),
-               progress.done, progress.total, progress.tensor, done ? "\r\x1b[K" : "");
+    fmt::print(
+        stderr, "\r\x1b[K{} {}/{} {}{}",
+        render_bar(static_cast<double>(progress.done), static_cast<double>(progress.total), 24),
+        progress.done, progress.total, progress.tensor, done ? "\r\x1b[K" : "");
   };
 }
 
