@@ -47,7 +47,7 @@ Result<std::string> find_url(const ServiceOptions& options, const Environment& e
 Result<std::string> cleaned_url(std::string url) {
   const auto wrong = [&] {
     return fail(ErrorCode::kInvalidArgument,
-                fmt::format("not a URL like http://127.0.0.1:8700: {}", url));
+                fmt::format("not a URL like http://127.0.0.1:8770: {}", url));
   };
   const size_t scheme_end = url.find("://");
   if (scheme_end == std::string::npos) return wrong();

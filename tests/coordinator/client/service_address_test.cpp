@@ -34,11 +34,11 @@ class FindService : public testing::Test {
 };
 
 TEST_F(FindService, ReadsTheDataDirectory) {
-  write("endpoint.json", R"({"url": "http://127.0.0.1:8700", "pid": 5})");
+  write("endpoint.json", R"({"url": "http://127.0.0.1:8770", "pid": 5})");
   write("admin.key", "tf-abc\n");
   const auto found = find();
   ASSERT_TRUE(found) << found.error().message;
-  EXPECT_EQ(found->url, "http://127.0.0.1:8700");
+  EXPECT_EQ(found->url, "http://127.0.0.1:8770");
   EXPECT_EQ(found->key, "tf-abc");
 }
 
