@@ -18,7 +18,7 @@ struct ForwardContext {
   bool training = false;
   uint64_t seed = 0;
   int64_t step = 0;        ///< Optimizer step: with seed, stream and token_keys it decides every draw.
-  at::Tensor token_keys;   ///< int64 [N] on the CPU: (row id << 32) + position. Names a token on any rank; needed when training with dropout.
+  at::Tensor token_keys = {};  ///< int64 [N] on the CPU: (row id << 32) + position. Names a token on any rank; needed when training with dropout.
 };
 
 /// One named parameter of the base. `override_value`, when defined, is used in its place: the trainable copy

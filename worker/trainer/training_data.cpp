@@ -25,6 +25,7 @@ Result<data::RowEncoder> make_encoder(const JobSpec& spec, const std::filesystem
   data::EncodeOptions options;
   options.system = spec.system;
   options.max_length = spec.max_length.value_or(config.max_position_embeddings);
+  if (spec.packing) options.max_length = std::min(options.max_length, spec.packing_length.value_or(options.max_length));
   const auto truncation = data::truncation_named(spec.truncation_strategy);
   if (!truncation) return fail(truncation.error());
   options.truncation = *truncation;

@@ -1,0 +1,85 @@
+#include "tests/worker/models/tiny_model.h"
+
+#include <unistd.h>
+
+#include <fstream>
+#include <map>
+
+#include "storage/safetensors.h"
+#include "tuners/tensor_io.h"
+
+namespace tunefleet::models {
+namespace {
+
+constexpr int64_t kHidden = 24;
+constexpr int64_t kHeads = 4;
+constexpr int64_t kKvHeads = 2;
+constexpr int64_t kDim = 6;
+constexpr int64_t kFfn = 40;
+
+void write_weights(const std::filesystem::path& path, bool bias, bool tied) {
+  std::map<std::string, at::Tensor> tensors;
+  const auto add = [&](const std::string& name, at::IntArrayRef shape, double scale = 0.3, double mean = 0.0) {
+    tensors[name] = torch::randn(shape) * scale + mean;
+  };
+  const auto linear = [&](const std::string& name, int64_t out, int64_t in, bool with_bias) {
+    add(name + ".weight", {out, in});
+    if (with_bias) add(name + ".bias", {out});
+  };
+  add("model.embed_tokens.weight", {TinyModel::kVocabulary, kHidden});
+  add("model.norm.weight", {kHidden}, 0.1, 1.0);
+  if (!tied) add("lm_head.weight", {TinyModel::kVocabulary, kHidden});
+  for (int layer = 0; layer < 2; ++layer) {
+    const auto at = "model.layers." + std::to_string(layer) + ".";
+    add(at + "input_layernorm.weight", {kHidden}, 0.1, 1.0);
+    add(at + "post_attention_layernorm.weight", {kHidden}, 0.1, 1.0);
+    linear(at + "self_attn.q_proj", kHeads * kDim, kHidden, bias);
+    linear(at + "self_attn.k_proj", kKvHeads * kDim, kHidden, bias);
+    linear(at + "self_attn.v_proj", kKvHeads * kDim, kHidden, bias);
+    linear(at + "self_attn.o_proj", kHidden, kHeads * kDim, bias);
+    linear(at + "mlp.gate_proj", kFfn, kHidden, false);
+    linear(at + "mlp.up_proj", kFfn, kHidden, false);
+    linear(at + "mlp.down_proj", kHidden, kFfn, false);
+  }
+  std::vector<storage::TensorView> views;
+  for (const auto& [name, tensor] : tensors) views.push_back(tuners::view_of(name, tensor));
+  const auto status = storage::write_safetensors(path, views, {});
+  if (!status) ADD_FAILURE() << status.error().message;
+}
+
+}  // namespace
+
+TinyModel::TinyModel(const std::string& extra, const std::string& model_type) {
+  torch::manual_seed(17);
+  std::string name = (std::filesystem::temp_directory_path() / "tunefleet-model-XXXXXX").string();
+  directory_ = mkdtemp(name.data());
+  std::ofstream(directory_ / "config.json")
+      << R"({"model_type": ")" << model_type << R"(", "vocab_size": )" << kVocabulary
+      << R"(, "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4,)"
+      << R"( "num_key_value_heads": 2, "head_dim": 6, "rms_norm_eps": 1e-5, "eos_token_id": 2,)"
+      << R"( "max_position_embeddings": 128)" << (extra.empty() ? "" : ", ") << extra << "}";
+  write_weights(weights(), extra.find("\"attention_bias\": true") != std::string::npos,
+                extra.find("\"tie_word_embeddings\": true") != std::string::npos);
+}
+
+TinyModel::~TinyModel() {
+  std::error_code ignored;
+  std::filesystem::remove_all(directory_, ignored);
+}
+
+std::unique_ptr<Decoder> TinyModel::load(at::ScalarType dtype) const {
+  auto model = Decoder::load(directory_, {.dtype = dtype});
+  if (!model) throw std::runtime_error(model.error().message);
+  return *std::move(model);
+}
+
+std::vector<int32_t> some_ids(size_t count, uint32_t seed) {
+  std::vector<int32_t> ids(count);
+  for (auto& id : ids) {
+    seed = seed * 1664525U + 1013904223U;
+    id = static_cast<int32_t>((seed >> 8) % TinyModel::kVocabulary);
+  }
+  return ids;
+}
+
+}  // namespace tunefleet::models

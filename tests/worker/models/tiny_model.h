@@ -1,0 +1,37 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "tests/worker/kernels/compare.h"
+#include "worker/models/decoder.h"
+
+namespace tunefleet::models {
+
+/// Writes a two-layer decoder with random weights as a Hugging Face directory and loads it; removed with this object.
+/// `extra` are members of config.json over the defaults: R"("attention_bias": true)".
+class TinyModel {
+ public:
+  explicit TinyModel(const std::string& extra = {}, const std::string& model_type = "llama");
+  ~TinyModel();
+  TinyModel(const TinyModel&) = delete;
+  TinyModel& operator=(const TinyModel&) = delete;
+
+  const std::filesystem::path& directory() const { return directory_; }
+  std::filesystem::path weights() const { return directory_ / "model.safetensors"; }
+  /// Loads it; fails the test when it does not load.
+  std::unique_ptr<Decoder> load(at::ScalarType dtype = at::kFloat) const;
+
+  static constexpr int64_t kVocabulary = 61;
+
+ private:
+  std::filesystem::path directory_;
+};
+
+/// `count` ids that look random, the same each time.
+std::vector<int32_t> some_ids(size_t count, uint32_t seed = 1);
+
+}  // namespace tunefleet::models
