@@ -1,0 +1,200 @@
+#include "coordinator/fleet/fleet_service.h"
+
+#include <fmt/format.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <zmq.hpp>
+
+#include "coordinator/fleet/curve_keys.h"
+#include "coordinator/fleet/fleet_reconciler.h"
+#include "coordinator/fleet/zap_handler.h"
+#include "proto/log.h"
+#include "proto/wire.pb.h"
+
+namespace tunefleet::coordinator {
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+
+constexpr int kMaxMessageBytes = 4 << 20;
+constexpr int kHandshakeMs = 5'000;
+constexpr int kHeartbeatMs =
+    2'000;  ///< ZeroMQ's own: finds connections that are dead without a FIN.
+constexpr int kHeartbeatTimeoutMs = 8'000;
+constexpr auto kTick = 1s;
+constexpr int kMessagesPerTurn = 1'000;  ///< Then the tick gets its chance.
+
+int64_t now_ms() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now().time_since_epoch())
+      .count();
+}
+
+/// An address that only this machine's agents can use says nothing to others: they report where
+/// their agent does.
+std::string rank_endpoint_of(const std::string& bound) {
+  return bound.starts_with("tcp://0.0.0.0:") || bound.starts_with("tcp://[::]:") ? "" : bound;
+}
+
+class FleetServiceThread : public FleetService {
+ public:
+  FleetServiceThread(const FleetOptions& options, JobStore& store, const CurveKeyPair& keys)
+      : zap_(context_, options.keys_directory),
+        router_(context_, zmq::socket_type::router),
+        wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    bind(options.endpoint, keys);
+    reconciler_ = std::make_unique<FleetReconciler>(
+        store,
+        ReconcilerOptions{.jobs_directory = options.jobs_directory,
+                          .rank_endpoint = rank_endpoint_of(endpoint_)},
+        [this](const std::string& peer, wire::Envelope envelope) {
+          send(peer, std::move(envelope));
+        });
+    thread_ = std::thread([this] { run(); });
+  }
+
+  ~FleetServiceThread() override {
+    stopping_ = true;
+    wake();
+    thread_.join();
+    ::close(wake_);
+  }
+
+  std::string endpoint() const override { return endpoint_; }
+  void wake() override { ::eventfd_write(wake_, 1); }
+
+  std::vector<AgentView> agents() const override {
+    const std::lock_guard lock(mutex_);
+    return agents_;
+  }
+  QueuePosition position(const std::string& job) const override {
+    const std::lock_guard lock(mutex_);
+    const auto found = positions_.find(job);
+    return found == positions_.end() ? QueuePosition{} : found->second;
+  }
+
+ private:
+  void bind(const std::string& endpoint, const CurveKeyPair& keys);
+  void send(const std::string& peer, wire::Envelope envelope);
+  void run();
+  void receive_all();
+  void publish();
+
+  zmq::context_t context_{1};
+  ZapHandler zap_;        ///< Before router_: without it every CURVE client is let in.
+  zmq::socket_t router_;  ///< Used by thread_ alone once that runs.
+  std::string endpoint_;
+  int wake_;  ///< eventfd, which unlike a socket any thread may write to.
+  std::atomic<bool> stopping_ = false;
+  uint64_t sequence_ = 0;
+  std::unique_ptr<FleetReconciler> reconciler_;  ///< Used by thread_ alone.
+  mutable std::mutex mutex_;
+  std::vector<AgentView> agents_;                   ///< Guarded by mutex_.
+  std::map<std::string, QueuePosition> positions_;  ///< Guarded by mutex_.
+  std::thread thread_;
+};
+
+void FleetServiceThread::bind(const std::string& endpoint, const CurveKeyPair& keys) {
+  router_.set(zmq::sockopt::curve_server, true);
+  router_.set(zmq::sockopt::curve_secretkey, keys.secret_key);
+  router_.set(zmq::sockopt::zap_domain, "fleet");
+  router_.set(zmq::sockopt::router_mandatory, true);
+  router_.set(zmq::sockopt::handshake_ivl, kHandshakeMs);
+  router_.set(zmq::sockopt::maxmsgsize, int64_t{kMaxMessageBytes});
+  router_.set(zmq::sockopt::heartbeat_ivl, kHeartbeatMs);
+  router_.set(zmq::sockopt::heartbeat_timeout, kHeartbeatTimeoutMs);
+  router_.set(zmq::sockopt::linger, 0);
+  router_.bind(endpoint);
+  endpoint_ = router_.get(zmq::sockopt::last_endpoint);
+}
+
+void FleetServiceThread::send(const std::string& peer, wire::Envelope envelope) {
+  envelope.set_version(kWireVersion);
+  envelope.set_sequence(++sequence_);
+  try {
+    router_.send(zmq::buffer(peer), zmq::send_flags::sndmore | zmq::send_flags::dontwait);
+    router_.send(zmq::buffer(envelope.SerializeAsString()), zmq::send_flags::dontwait);
+  } catch (const zmq::error_t& error) {
+    // The peer is gone (EHOSTUNREACH): whatever matters is sent again when it is back.
+    log::debug(fmt::format("message not sent: {}", error.what()));
+  }
+}
+
+void FleetServiceThread::receive_all() {
+  zmq::message_t peer;
+  zmq::message_t body;
+  for (int i = 0; i < kMessagesPerTurn; ++i) {
+    if (!router_.recv(peer, zmq::recv_flags::dontwait)) return;
+    bool more = peer.more();
+    int frames = 0;
+    while (more && router_.recv(body, zmq::recv_flags::dontwait)) {
+      more = body.more();
+      ++frames;
+    }
+    wire::Envelope envelope;
+    if (frames != 1 || !envelope.ParseFromArray(body.data(), static_cast<int>(body.size()))) {
+      log::warning("dropped a message that is not one of ours");
+      continue;
+    }
+    reconciler_->on_message(peer.to_string(), envelope, now_ms());
+  }
+}
+
+void FleetServiceThread::publish() {
+  auto agents = reconciler_->agents();
+  const std::lock_guard lock(mutex_);
+  agents_ = std::move(agents);
+  positions_ = reconciler_->positions();
+}
+
+void FleetServiceThread::run() {
+  sigset_t all;  // Signals are for the main thread; here they would only interrupt the poll.
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, nullptr);
+  std::array<zmq::pollitem_t, 2> items{zmq::pollitem_t{router_.handle(), 0, ZMQ_POLLIN, 0},
+                                       zmq::pollitem_t{nullptr, wake_, ZMQ_POLLIN, 0}};
+  auto next_tick = Clock::now();
+  while (!stopping_) {
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(next_tick - Clock::now()) + 1ms;
+    zmq::poll(items.data(), items.size(), std::clamp<std::chrono::milliseconds>(left, 0ms, kTick));
+    eventfd_t count = 0;
+    if (::eventfd_read(wake_, &count) == 0) reconciler_->look_again();
+    receive_all();
+    if (Clock::now() >= next_tick || reconciler_->wants_tick()) {
+      reconciler_->on_tick(now_ms());
+      next_tick = Clock::now() + kTick;
+    }
+    publish();
+  }
+}
+
+}  // namespace
+
+Result<std::unique_ptr<FleetService>> FleetService::start(const FleetOptions& options,
+                                                          JobStore& store) {
+  const auto keys = ensure_fleet_keys(options.keys_directory);
+  if (!keys) return fail(keys.error());
+  try {
+    return std::make_unique<FleetServiceThread>(options, store, *keys);
+  } catch (const zmq::error_t& error) {
+    return fail(
+        ErrorCode::kUnavailable,
+        fmt::format("cannot listen for agents, choose another port or stop what uses it: {} "
+                    "({})",
+                    options.endpoint, error.what()));
+  }
+}
+
+}  // namespace tunefleet::coordinator

@@ -1,0 +1,101 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "coordinator/fleet/fleet_service.h"
+#include "coordinator/queue/job_record.h"
+#include "coordinator/scheduler/planner.h"
+
+namespace tunefleet::wire {
+class AgentBeat;
+}
+
+namespace tunefleet::coordinator {
+
+/// One start of a job. The attempt fences everything said about it.
+struct GangId {
+  std::string job{};
+  int64_t attempt = 0;
+  auto operator<=>(const GangId&) const = default;
+};
+
+/// What the coordinator knows of an agent: its newest beat.
+struct AgentState {
+  std::string host{};
+  std::string peer{};  ///< The ROUTER's name of its connection; a new one after each reconnect.
+  int64_t slots = 0;
+  bool cuda = false;
+  bool alive = false;
+  int64_t last_beat_ms = 0;
+  std::vector<GangId> gangs{};  ///< What runs there, by its own word.
+};
+
+/// A running job, as the coordinator follows it. Times are 0 when the thing has not happened.
+struct GangState {
+  GangId id{};
+  std::string host{};
+  int64_t workers = 1;
+  bool cancel_requested = false;
+  int64_t known_since_ms = 0;  ///< Started or adopted by this coordinator.
+  bool listed = false;         ///< In the agent's newest beat.
+  bool was_listed = false;     ///< In any beat so far.
+  int64_t missing_since_ms =
+      0;  ///< First beat of a living agent that did not list it, since it last did.
+  int64_t first_start_ms = 0;  ///< StartGang first sent.
+  int64_t start_sent_ms = 0;
+  int64_t stop_sent_ms = 0;
+  int64_t end_heard_ms = 0;  ///< A GangEnded arrived that could not be stored yet.
+};
+
+/// The fleet as a value: no clock, no socket, no lock, no store.
+struct FleetState {
+  std::map<std::string, AgentState> agents{};  ///< By host.
+  std::map<std::string, GangState> gangs{};    ///< By job: a job has one running attempt.
+};
+
+/// How long things may take before they count as failures, in milliseconds.
+struct FleetTimes {
+  int64_t agent_dead = 3'000;         ///< Without a beat.
+  int64_t agent_lost_grace = 30'000;  ///< After that: a network that hiccups never fails a job.
+  int64_t adoption_grace = 60'000;    ///< For an agent not heard of since this coordinator started.
+  int64_t start_limit = 15'000;       ///< From StartGang to a beat that lists the gang.
+  int64_t missing_limit = 5'000;      ///< From a beat that no longer lists it to GangEnded.
+  int64_t resend_start = 1'000;
+  int64_t resend_stop = 2'000;
+  int64_t end_patience = 10'000;  ///< For a GangEnded that was heard to be heard again.
+};
+
+/// Takes an agent's beat in: it replaces what was known of the agent, and says which gangs are
+/// there. Returns whether the planner should look again: a new or revived agent, or other slots.
+bool take_beat(FleetState& state, const std::string& peer, const wire::AgentBeat& beat,
+               int64_t now_ms);
+
+/// Marks agents dead whose last beat is too old; returns their hosts. When the coordinator itself
+/// stood still for `stalled_ms`, beats that could not be read count as in time.
+std::vector<std::string> find_dead_agents(FleetState& state, const FleetTimes& times,
+                                          int64_t now_ms, int64_t stalled_ms);
+
+/// Makes the gangs those of the store's running jobs: adopts what another coordinator (or this one,
+/// before a restart) started, lets go of what ended, notes cancellations.
+void take_running(FleetState& state, const std::vector<JobRecord>& running, int64_t now_ms);
+
+/// What a gang needs now.
+///
+///   start sent --listed--> runs --cancel--> stop sent --GangEnded--> (out of the state)
+///     |  ^resend             |  not listed for missing_limit -> kFailMissing
+///     +- start_limit -> kFailNotStarted          agent silent -> kFailAgentLost
+enum class GangNeed { kNothing, kStart, kStop, kFailNotStarted, kFailMissing, kFailAgentLost };
+GangNeed need_of(const GangState& gang, const AgentState* agent, const FleetTimes& times,
+                 int64_t now_ms);
+
+/// Gangs an agent lists that are not (or no longer) the store's: leftovers to be stopped.
+std::vector<GangId> strangers_on(const FleetState& state, const AgentState& agent);
+
+/// The planner's view. An agent with strangers offers nothing until they are gone.
+std::vector<AgentSlots> offered_slots(const FleetState& state);
+std::vector<AgentView> agent_views(const FleetState& state);
+
+}  // namespace tunefleet::coordinator
