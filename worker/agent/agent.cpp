@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <utility>
 
 #include "proto/log.h"
 
@@ -20,6 +21,7 @@ namespace {
 
 constexpr int64_t kBeatMs = 1'000;
 constexpr int64_t kUnconnectedMs = 200;  ///< Until the next try while there is no connection.
+constexpr int64_t kConnectionMissedMs = 5'000;  ///< Before the log says that there is none.
 constexpr int64_t kResendMs = 1'000;
 constexpr int64_t kGangPollMs = 100;  ///< How often the files of running gangs are looked at.
 constexpr int64_t kShutdownGraceMs = 10'000;
@@ -303,6 +305,25 @@ void Agent::send_beat() {
   }
   const bool connected = link_.send(std::move(envelope)) != 0;
   next_beat_ms_ = steady_ms() + (connected ? kBeatMs : kUnconnectedMs);
+  tell_connection(connected);
+}
+
+void Agent::tell_connection(bool connected) {
+  const int64_t now = steady_ms();
+  if (connected) {
+    if (!connected_) log::info("connected to the coordinator: " + options_.coordinator);
+    connected_ = connection_told_ = true;
+    last_connected_ms_ = now;
+    return;
+  }
+  connected_ = false;
+  if (last_connected_ms_ == 0) last_connected_ms_ = now;
+  if (now - last_connected_ms_ < kConnectionMissedMs || !std::exchange(connection_told_, false))
+    return;
+  log::warning(fmt::format(
+      "no connection to the coordinator, trying on: is it running, and is the public key of {} in "
+      "its keys/allowed? {}",
+      options_.launch.curve_file.string(), options_.coordinator));
 }
 
 bool Agent::may_leave(int64_t now_ms) {

@@ -60,6 +60,7 @@ class Agent {
                   const std::string& result_json);
   void send_ends();
   void send_beat();
+  void tell_connection(bool connected);
   void acknowledge(uint64_t sequence);
   int used_slots() const;
   bool may_leave(int64_t now_ms);
@@ -70,6 +71,10 @@ class Agent {
   std::map<GangId, Gang> gangs_;
   std::map<GangId, Unacknowledged> ends_;
   int64_t next_beat_ms_ = 0;
+  bool connected_ = false;
+  bool connection_told_ =
+      true;  ///< The log knows; false once it was told that there is no connection.
+  int64_t last_connected_ms_ = 0;
   int64_t leave_asked_ms_ = 0;  ///< When SIGTERM came; 0: it has not.
   int64_t gangs_gone_ms_ = 0;   ///< After that: when no gang was left.
 };
