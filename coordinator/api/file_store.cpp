@@ -221,7 +221,8 @@ Result<StoredFile> Upload::commit(const UploadFields& fields) {
     file.rows = summary->rows;
   } else {
     file.status = "error";
-    file.status_details = summary.error().message;
+    file.status_details = file.bytes == 0 ? fmt::format("the file is empty: {}", fields.filename)
+                                          : summary.error().message;
   }
   if (const auto kept = store_.adopt(folder_, file); !kept) return fail(kept.error());
   return file;

@@ -233,7 +233,7 @@ class Server final : public HttpServer, private httplib::Server {
   }
 
   bool process_and_close_socket(socket_t socket) override {
-    SocketStream stream(socket, StreamLimits(), stopping_);
+    SocketStream stream(socket, options_.limits, stopping_);
     current_stream = &stream;
     if (++open_ > options_.max_connections) {
       refuse(stream);

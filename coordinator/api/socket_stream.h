@@ -8,18 +8,9 @@
 #include <cstddef>
 #include <string>
 
-namespace tunefleet::coordinator {
+#include "coordinator/api/http_server.h"
 
-/// What a client may take of us, so that a slow or hostile one cannot hold a connection or our
-/// memory.
-struct StreamLimits {
-  std::chrono::milliseconds idle{5'000};      ///< Between two requests of a kept connection.
-  std::chrono::milliseconds headers{15'000};  ///< From a request's first byte to its last header.
-  std::chrono::milliseconds piece{15'000};    ///< Between two pieces of a body, and for each write.
-  std::chrono::milliseconds body_start{60'000};  ///< For a whole body: this, and its bytes at
-  double body_bytes_per_ms = 64.0;               ///< this rate.
-  size_t header_bytes = 64 * 1024;
-};
+namespace tunefleet::coordinator {
 
 /// The server's side of one connection, with deadlines for each part of a request. Belongs to one
 /// thread.

@@ -50,9 +50,10 @@ TEST_F(FilesApiTest, TellsTheLineOfAMalformedRow) {
 }
 
 TEST_F(FilesApiTest, SaysThatAFileHasNoRows) {
-  const json file = body_of(upload("\n\n"));
-  EXPECT_EQ(file["status"], "error");
-  EXPECT_FALSE(file["status_details"].get<std::string>().empty());
+  const json blank = body_of(upload("\n\n", "blank.jsonl"));
+  EXPECT_EQ(blank["status"], "error");
+  EXPECT_EQ(blank["status_details"], "no rows in the file: blank.jsonl");
+  EXPECT_EQ(body_of(upload("", "none.jsonl"))["status_details"], "the file is empty: none.jsonl");
 }
 
 TEST_F(FilesApiTest, RefusesAnotherPurposeAndAMissingFile) {

@@ -166,6 +166,61 @@ TEST_F(HttpTest, SlowClientsDoNotHoldUpOthers) {
   EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(1));
 }
 
+/// Answers every request with the length of its body; impatient.
+class ImpatientServer : public testing::Test {
+ protected:
+  ImpatientServer() {
+    HttpServerOptions options;
+    options.limits.idle = std::chrono::milliseconds(200);
+    options.limits.headers = std::chrono::milliseconds(200);
+    options.limits.piece = std::chrono::milliseconds(100);
+    options.limits.body_start = std::chrono::milliseconds(300);
+    server_ = HttpServer::start(options, [](HttpRequest& request) {
+                size_t bytes = 0;
+                const auto read = request.read_body(1000, [&](std::string_view piece) {
+                  bytes += piece.size();
+                  return true;
+                });
+                if (!read) return error_reply(to_api_error(read.error()));
+                HttpReply reply;
+                reply.body = std::to_string(bytes);
+                return reply;
+              }).value();
+  }
+  /// Says `text` letter by letter, 50 ms apart, until the server answers; gives the answer.
+  std::string drip(RawClient& raw, const std::string& text) {
+    for (const char letter : text) {
+      if (!raw.say(std::string(1, letter))) break;
+      if (auto reply = raw.hear(50); !reply.empty()) return reply;
+    }
+    return raw.hear();
+  }
+  std::unique_ptr<HttpServer> server_;
+};
+
+TEST_F(ImpatientServer, EndsRequestsWhoseHeadersComeTooSlowly) {
+  RawClient raw(server_->port());
+  raw.say("GET / HTTP/1.1\r\n");
+  EXPECT_TRUE(drip(raw, "Header-of-a-patient-client: yes\r\n\r\n").starts_with("HTTP/1.1 408"));
+}
+
+TEST_F(ImpatientServer, EndsRequestsWhoseBodyComesTooSlowly) {
+  RawClient raw(server_->port());
+  raw.say("POST / HTTP/1.1\r\nContent-Length: 30\r\n\r\n");
+  EXPECT_NE(drip(raw, std::string(30, 'x')).find("too slowly"), std::string::npos);
+  RawClient silent(server_->port());
+  silent.say("POST / HTTP/1.1\r\nContent-Length: 30\r\n\r\nabc");
+  EXPECT_NE(silent.hear().find("too slowly"), std::string::npos);
+}
+
+TEST_F(ImpatientServer, ClosesIdleConnections) {
+  RawClient raw(server_->port());
+  raw.say("POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc");
+  const auto before = std::chrono::steady_clock::now();
+  EXPECT_TRUE(raw.hear(5000).ends_with("\r\n\r\n3"));
+  EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(3));
+}
+
 TEST_F(HttpTest, RefusesConnectionsPastItsLimit) {
   std::vector<std::unique_ptr<RawClient>> many;
   for (int i = 0; i < 256; ++i) many.push_back(std::make_unique<RawClient>(server_->port()));
