@@ -1,10 +1,25 @@
 #include "coordinator/client/command.h"
+#include "coordinator/client/coordinator_command.h"
+#include "coordinator/client/job_commands.h"
+#include "coordinator/client/model_commands.h"
 #include "coordinator/client/sibling_command.h"
+#include "coordinator/client/submit_command.h"
+#include "coordinator/client/up_command.h"
 
 namespace tunefleet::coordinator {
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> table{
+      {"up", "Start the whole service on this machine", &run_up},
+      {"down", "Stop the service of a data directory", &run_down},
+      {"submit", "Submit a fine-tuning job", &run_submit},
+      {"jobs", "List your jobs", &run_jobs},
+      {"watch", "Follow a job until it ends", &run_watch},
+      {"logs", "Print what a job's ranks have written", &run_logs},
+      {"cancel", "Stop a job", &run_cancel},
+      {"models", "List models, or import one from a GGUF file", &run_models},
+      {"fleet", "List the machines that run jobs", &run_fleet},
+      {"coordinator", "Run queue, fleet and API alone", &run_coordinator},
       {"agent", "Offer this machine's slots to a coordinator", &run_agent},
       {"generate", "Let a model or a tuned adapter answer a prompt", &run_generate},
   };

@@ -49,7 +49,7 @@ Result<std::filesystem::path> sibling_program(std::string_view name) {
   return path;
 }
 
-int run_agent(int argc, char** argv) { return become("tunefleet-agent", {}, argc, argv); }
+int run_agent(int argc, char** argv) { return become("tunefleet-agent", {"run"}, argc, argv); }
 
 int run_generate(int argc, char** argv) {
   return become("tunefleet-trainer", {"generate"}, argc, argv);

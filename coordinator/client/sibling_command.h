@@ -11,7 +11,7 @@ namespace tunefleet::coordinator {
 /// not there.
 Result<std::filesystem::path> sibling_program(std::string_view name);
 
-/// `tunefleet agent …`: becomes tunefleet-agent.
+/// `tunefleet agent …`: becomes `tunefleet-agent run`.
 int run_agent(int argc, char** argv);
 /// `tunefleet generate …`: becomes `tunefleet-trainer generate`.
 int run_generate(int argc, char** argv);

@@ -1,0 +1,120 @@
+#include "coordinator/client/coordinator_service.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "coordinator/api/private_directory.h"
+#include "proto/log.h"
+#include "storage/atomic_file.h"
+
+namespace tunefleet::coordinator {
+namespace {
+
+int64_t now_ms() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+}
+
+int64_t now_s() { return now_ms() / 1000; }
+
+TransitionChange interrupted(bool cancelled) {
+  TransitionChange change;
+  change.event_level = cancelled ? "info" : "error";
+  change.event_message = cancelled ? "Cancelled, the service was stopped"
+                                   : "The service was stopped while the job ran";
+  if (!cancelled) {
+    change.error = Error{ErrorCode::kUnavailable,
+                         "the service was stopped while the job ran; submit it again, from its "
+                         "last checkpoint with resume_from_checkpoint"};
+  }
+  return change;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<CoordinatorService>> CoordinatorService::start(
+    const CoordinatorOptions& options) {
+  std::unique_ptr<CoordinatorService> service(new CoordinatorService(options));
+  service->options_.data = std::filesystem::absolute(options.data);
+  if (options.models.empty()) service->options_.models = service->options_.data / "models";
+  if (const auto opened = service->open(); !opened) return fail(opened.error());
+  return service;
+}
+
+CoordinatorService::~CoordinatorService() { stop(); }
+
+Status CoordinatorService::open() {
+  const auto jobs_directory = options_.data / "jobs";
+  for (const auto& directory : {options_.data, jobs_directory}) {
+    if (const auto made = make_private_directory(directory); !made) return made;
+  }
+  auto store = open_redis_job_store(options_.redis);
+  if (!store) return fail("opening the job store", store.error());
+  store_ = std::move(*store);
+  if (const auto answered = store_->ping(); !answered) {
+    return fail("opening the job store", answered.error());
+  }
+  auto keys = ApiKeys::open(options_.data, now_s);
+  if (!keys) return fail("opening the API keys", keys.error());
+  keys_ = std::move(*keys);
+  auto files = FileStore::open(options_.data / "files", now_s);
+  if (!files) return fail("opening the uploaded files", files.error());
+  files_ = std::move(*files);
+  models_ = std::make_unique<ModelCatalog>(options_.models);
+  auto fleet = FleetService::start({.endpoint = options_.fleet_endpoint,
+                                    .keys_directory = options_.data / "keys",
+                                    .jobs_directory = jobs_directory},
+                                   *store_);
+  if (!fleet) return fail("starting the fleet", fleet.error());
+  fleet_ = std::move(*fleet);
+  auto api = ApiServer::start({.host = options_.host, .port = options_.port},
+                              {.jobs = *store_,
+                               .fleet = *fleet_,
+                               .files = *files_,
+                               .keys = *keys_,
+                               .models = *models_,
+                               .jobs_directory = jobs_directory,
+                               .now_ms = now_ms});
+  if (!api) return fail("starting the API", api.error());
+  api_ = std::move(*api);
+  return {};
+}
+
+std::string CoordinatorService::url() const {
+  const bool any = options_.host == "0.0.0.0" || options_.host == "::";
+  return fmt::format("http://{}:{}", any ? "127.0.0.1" : options_.host, api_->port());
+}
+
+Status CoordinatorService::announce() const {
+  const nlohmann::json endpoint{{"url", url()}, {"key_file", key_file().string()}};
+  return storage::write_file_atomically(options_.data / "endpoint.json", endpoint.dump(2) + "\n");
+}
+
+void CoordinatorService::forget() const {
+  std::error_code error;
+  std::filesystem::remove(options_.data / "endpoint.json", error);
+}
+
+void CoordinatorService::stop() {
+  if (api_) api_->stop();
+  api_.reset();
+  fleet_.reset();
+}
+
+void CoordinatorService::settle_interrupted() {
+  if (!store_) return;
+  const auto running = store_->running();
+  if (!running) return log::warning("the jobs that ran are not marked: " + running.error().message);
+  for (const JobRecord& job : *running) {
+    const auto phase = job.cancel_requested ? JobPhase::kCancelled : JobPhase::kFailed;
+    const auto ended = store_->transition(job.id, job.attempt, JobPhase::kRunning, phase,
+                                          interrupted(job.cancel_requested));
+    if (!ended)
+      log::warning(fmt::format("job {} is not marked: {}", job.id, ended.error().message));
+  }
+}
+
+}  // namespace tunefleet::coordinator

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "coordinator/api/api_server.h"
+#include "coordinator/fleet/fleet_service.h"
+#include "coordinator/queue/job_store.h"
+#include "proto/result.h"
+
+namespace tunefleet::coordinator {
+
+struct CoordinatorOptions {
+  std::filesystem::path data;
+  std::filesystem::path models;  ///< Empty: <data>/models.
+  std::string redis;             ///< unix:///path or redis://host:port/db
+  std::string host = "127.0.0.1";
+  int port = 8770;
+  std::string fleet_endpoint = "tcp://127.0.0.1:*";
+};
+
+/// The coordinator inside this process: the store, the fleet and the API, with their threads.
+class CoordinatorService {
+ public:
+  /// Makes what is missing under the data directory, connects, binds. The error says which part
+  /// failed and why.
+  static Result<std::unique_ptr<CoordinatorService>> start(const CoordinatorOptions& options);
+  ~CoordinatorService();
+
+  /// "http://127.0.0.1:8770"; a wildcard host is shown as loopback.
+  std::string url() const;
+  std::filesystem::path key_file() const { return keys_->admin_key_path(); }
+  const FleetService& fleet() const { return *fleet_; }
+  const ModelCatalog& models() const { return *models_; }
+  /// Writes <data>/endpoint.json, where the command line finds the service; forget() removes it.
+  Status announce() const;
+  void forget() const;
+  /// No new requests, no new starts; what is stored stays.
+  void stop();
+  /// After stop(), when the ranks have gone with the service: says so in every job that was
+  /// running, and ends it.
+  void settle_interrupted();
+
+ private:
+  explicit CoordinatorService(const CoordinatorOptions& options) : options_(options) {}
+  Status open();
+
+  CoordinatorOptions options_;
+  // In the order they are built; the last ones use the first.
+  std::unique_ptr<JobStore> store_;
+  std::unique_ptr<ApiKeys> keys_;
+  std::unique_ptr<FileStore> files_;
+  std::unique_ptr<ModelCatalog> models_;
+  std::unique_ptr<FleetService> fleet_;
+  std::unique_ptr<ApiServer> api_;
+};
+
+}  // namespace tunefleet::coordinator
