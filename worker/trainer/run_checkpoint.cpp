@@ -6,6 +6,7 @@
 
 #include "storage/atomic_file.h"
 #include "storage/checkpoint.h"
+#include "storage/model_store.h"
 #include "storage/safetensors.h"
 #include "tuners/adapter_files.h"
 #include "tuners/peft_files.h"
@@ -70,10 +71,15 @@ Status fill(const std::filesystem::path& directory, const JobSpec& spec, const t
 
 }  // namespace
 
-Result<std::filesystem::path> save_checkpoint(const CheckpointContext& context, const JobSpec& spec,
+Result<std::filesystem::path> save_checkpoint(CheckpointContext& context, const JobSpec& spec,
                                               const tuners::SwiftModel& model, const AdamW& optimizer,
                                               const RunProgress& progress, const nlohmann::json& metrics) {
   const std::string what = "saving checkpoint-" + std::to_string(progress.step);
+  if (context.base_model_digest.empty()) {
+    auto digest = storage::model_digest(context.base_model);
+    if (!digest) return fail(what, digest.error());
+    context.base_model_digest = *std::move(digest);
+  }
   auto writer = storage::CheckpointWriter::begin(context.run, {.attempt = context.attempt,
                                                                .world_size = context.world_size,
                                                                .base_model_digest = context.base_model_digest});

@@ -26,12 +26,13 @@ struct CheckpointContext {
   std::filesystem::path run;      ///< The output directory.
   int64_t attempt = 0;
   int64_t world_size = 1;
-  std::string base_model_digest;
+  std::filesystem::path base_model;
+  std::string base_model_digest;  ///< Found out at the first save: it reads all weights, and no run waits for it to start.
 };
 
 /// Writes checkpoint-<step> (see storage/checkpoint.md): the adapters in Swift's and PEFT's layout, optimizer and progress
 /// unless the job says save_only_model, the job; then removes what save_total_limit lets go. Rank 0 alone calls it.
-Result<std::filesystem::path> save_checkpoint(const CheckpointContext& context, const JobSpec& spec,
+Result<std::filesystem::path> save_checkpoint(CheckpointContext& context, const JobSpec& spec,
                                               const tuners::SwiftModel& model, const AdamW& optimizer,
                                               const RunProgress& progress, const nlohmann::json& metrics);
 

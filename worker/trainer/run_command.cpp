@@ -89,13 +89,7 @@ Result<nlohmann::json> train(Run& run, const std::filesystem::path& model_direct
   }
   auto log = TrainingLog::open(first ? run.output : std::filesystem::path());
   if (!log) return fail(log.error());
-  std::string digest;
-  if (first) {
-    auto computed = storage::model_digest(model_directory);
-    if (!computed) return fail(computed.error());
-    digest = *std::move(computed);
-  }
-  const CheckpointContext checkpoints{run.output, attempt_from_environment(), group.size(), digest};
+  const CheckpointContext checkpoints{run.output, attempt_from_environment(), group.size(), model_directory, {}};
   const auto plan = make_run_plan(run.spec, data->rows(), group.size());
   Trainer trainer({run.spec, **model, swift, *data, group, *run.reporter, *log, checkpoints}, plan);
   if (resume) {
