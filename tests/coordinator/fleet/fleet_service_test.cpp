@@ -68,7 +68,8 @@ class FleetServiceTest : public testing::Test {
   }
   bool up(const std::string& id, int rank) {
     const auto file = options_.jobs_directory / id / (std::to_string(rank) + ".up");
-    return eventually([&] { return std::filesystem::exists(file); }, 20s);
+    std::error_code error;
+    return eventually([&] { return std::filesystem::file_size(file, error) > 0 && !error; }, 20s);
   }
 
   agent::TestDirectory directory_;

@@ -81,7 +81,7 @@ class AgentProcessTest : public testing::Test {
     return eventually(
         [&] {
           for (int rank = 0; rank < ranks; ++rank) {
-            if (!std::filesystem::exists(run() / (std::to_string(rank) + ".up"))) return false;
+            if (file_text(run() / (std::to_string(rank) + ".up")).empty()) return false;
           }
           return true;
         },
