@@ -10,7 +10,8 @@ namespace {
 
 /// The plug-in stands beside the running program.
 std::string plugin_path() {
-  return (std::filesystem::read_symlink("/proc/self/exe").parent_path() / "libtunefleet_cuda.so").string();
+  return (std::filesystem::read_symlink("/proc/self/exe").parent_path() / "libtunefleet_cuda.so")
+      .string();
 }
 
 const CudaPlugin* open_plugin() {
@@ -20,7 +21,8 @@ const CudaPlugin* open_plugin() {
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);
   TORCH_CHECK(library != nullptr, "cannot load the CUDA plug-in: ", dlerror());
   const auto* plugin = static_cast<const CudaPlugin*>(dlsym(library, "tunefleet_cuda_plugin"));
-  TORCH_CHECK(plugin != nullptr && plugin->version == 1, "the CUDA plug-in is of another version: ", path);
+  TORCH_CHECK(plugin != nullptr && plugin->version == 1,
+              "the CUDA plug-in is of another version: ", path);
   return plugin;
 }
 

@@ -10,23 +10,26 @@
 
 namespace tunefleet::collective {
 
-GradientSync::GradientSync(const tuners::TrainableSet& set, Group& group) : set_(set), group_(group) {
+GradientSync::GradientSync(const tuners::TrainableSet& set, Group& group)
+    : set_(set), group_(group) {
   const auto fingerprints = group_.all_gather(set_.fingerprint());
   for (size_t rank = 0; rank < fingerprints.size(); ++rank) {
-    TORCH_CHECK(fingerprints[rank] == fingerprints[0], "ranks train different sets: rank ", rank, " has fingerprint ",
-                fingerprints[rank], ", rank 0 has ", fingerprints[0]);
+    TORCH_CHECK(fingerprints[rank] == fingerprints[0], "ranks train different sets: rank ", rank,
+                " has fingerprint ", fingerprints[rank], ", rank 0 has ", fingerprints[0]);
   }
   std::map<at::ScalarType, int64_t> sizes;
   for (const auto& entry : set_.tensors) sizes[entry.tensor.scalar_type()] += entry.tensor.numel();
   std::map<at::ScalarType, at::Tensor> flats;
   std::map<at::ScalarType, int64_t> offsets;
   for (const auto& [type, size] : sizes) {
-    flats[type] = at::zeros({size}, set_.tensors.front().tensor.options().dtype(type).requires_grad(false));
+    flats[type] =
+        at::zeros({size}, set_.tensors.front().tensor.options().dtype(type).requires_grad(false));
     flats_.push_back(flats[type]);
   }
   for (const auto& entry : set_.tensors) {
     const auto type = entry.tensor.scalar_type();
-    const auto view = flats[type].narrow(0, offsets[type], entry.tensor.numel()).view(entry.tensor.sizes());
+    const auto view =
+        flats[type].narrow(0, offsets[type], entry.tensor.numel()).view(entry.tensor.sizes());
     offsets[type] += entry.tensor.numel();
     entry.tensor.mutable_grad() = view;
     views_.push_back(view);

@@ -10,16 +10,19 @@
 
 namespace tunefleet::collective {
 
-/// Holds the gradients of a trainable set in one flat buffer (one for each dtype that occurs), and sums it over ranks: what travels
-/// is exactly the trainable tensors. Each tensor's .grad is a view into the buffer, so nothing is copied.
+/// Holds the gradients of a trainable set in one flat buffer (one for each dtype that occurs), and
+/// sums it over ranks: what travels is exactly the trainable tensors. Each tensor's .grad is a view
+/// into the buffer, so nothing is copied.
 class GradientSync {
  public:
-  /// Checks that all ranks hold the same set; throws c10::Error with both fingerprints when not. `group` outlives it.
+  /// Checks that all ranks hold the same set; throws c10::Error with both fingerprints when not.
+  /// `group` outlives it.
   GradientSync(const tuners::TrainableSet& set, Group& group);
 
   /// Before the first backward of a step.
   void zero();
-  /// After the last: every rank then holds the sum. Throws when a tensor's .grad was replaced on the way.
+  /// After the last: every rank then holds the sum. Throws when a tensor's .grad was replaced on
+  /// the way.
   void all_reduce();
   /// The norm of all gradients together, in float64 over float32 parts.
   double norm() const;
@@ -35,7 +38,8 @@ class GradientSync {
   std::vector<at::Tensor> views_;  ///< In the set's order.
 };
 
-/// A 64-bit hash of the trainable tensors' bytes: what ranks compare to see that they hold the same bits.
+/// A 64-bit hash of the trainable tensors' bytes: what ranks compare to see that they hold the same
+/// bits.
 uint64_t bits_digest(const tuners::TrainableSet& set);
 
 }  // namespace tunefleet::collective

@@ -15,7 +15,8 @@ std::unique_ptr<Group> make_group(const GroupOptions& options) {
   auto group = started_by_mpi() ? make_mpi_group(options.timeout) : make_solo_group();
   if (!options.cuda) return group;
   const auto& plugin = load_cuda_plugin();
-  TORCH_CHECK(plugin.device_count() > 0, "device: cuda, but this process sees no GPU; use device: cpu or auto");
+  TORCH_CHECK(plugin.device_count() > 0,
+              "device: cuda, but this process sees no GPU; use device: cpu or auto");
   if (group->size() == 1) return group;
   return std::unique_ptr<Group>(plugin.make_nccl_group(group.release(), options.timeout.count()));
 }

@@ -10,8 +10,9 @@
 
 namespace tunefleet::collective {
 
-/// The ranks of one run. Every call is made by all ranks in the same order, from one thread. Errors (a peer is gone, the
-/// wait took longer than the group's timeout) are thrown as c10::Error naming the call.
+/// The ranks of one run. Every call is made by all ranks in the same order, from one thread. Errors
+/// (a peer is gone, the wait took longer than the group's timeout) are thrown as c10::Error naming
+/// the call.
 class Group {
  public:
   virtual ~Group() = default;
@@ -24,7 +25,8 @@ class Group {
   /// "solo", "mpi" or "nccl".
   virtual std::string backend() const = 0;
 
-  /// Replaces `flat` (contiguous, one dimension) by its sum over ranks. All ranks get the same bits.
+  /// Replaces `flat` (contiguous, one dimension) by its sum over ranks. All ranks get the same
+  /// bits.
   virtual void all_reduce_sum(at::Tensor& flat) = 0;
   /// Replaces `values` by rank 0's; same size everywhere.
   virtual void broadcast(std::vector<double>& values) = 0;
@@ -33,7 +35,8 @@ class Group {
   /// Everybody's value, by rank, on all ranks.
   virtual std::vector<uint64_t> all_gather(uint64_t value) = 0;
   virtual void barrier() = 0;
-  /// Ends all ranks with that exit code, now. For a rank whose run has failed: the others would wait for it.
+  /// Ends all ranks with that exit code, now. For a rank whose run has failed: the others would
+  /// wait for it.
   [[noreturn]] virtual void abort(int exit_code) = 0;
 };
 
@@ -42,8 +45,9 @@ struct GroupOptions {
   std::chrono::seconds timeout{1800};
 };
 
-/// The group this process was started into: by mpirun or srun, else alone. Initialises MPI when it was; MPI is
-/// finalised with the group. Throws c10::Error when `cuda` is asked for and no GPU or no NCCL is there.
+/// The group this process was started into: by mpirun or srun, else alone. Initialises MPI when it
+/// was; MPI is finalised with the group. Throws c10::Error when `cuda` is asked for and no GPU or
+/// no NCCL is there.
 std::unique_ptr<Group> make_group(const GroupOptions& options);
 
 /// Whether this process was started as one of several ranks (by Open MPI, PMIx or Slurm).
@@ -53,7 +57,8 @@ bool started_by_mpi();
 std::unique_ptr<Group> make_solo_group();
 /// Open MPI's ranks, tensors in main memory.
 std::unique_ptr<Group> make_mpi_group(std::chrono::seconds timeout);
-/// `hosts` carries small values and starts NCCL, whose ring carries tensors. From the CUDA plug-in (cuda_plugin.h).
+/// `hosts` carries small values and starts NCCL, whose ring carries tensors. From the CUDA plug-in
+/// (cuda_plugin.h).
 std::unique_ptr<Group> make_nccl_group(std::unique_ptr<Group> hosts, std::chrono::seconds timeout);
 
 }  // namespace tunefleet::collective

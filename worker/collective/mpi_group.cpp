@@ -35,7 +35,8 @@ class MpiGroup : public Group {
     MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
     MPI_Comm_size(MPI_COMM_WORLD, &size_);
     MPI_Comm host = MPI_COMM_NULL;
-    check(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &host), "MPI_Comm_split_type");
+    check(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &host),
+          "MPI_Comm_split_type");
     MPI_Comm_rank(host, &local_rank_);
     MPI_Comm_size(host, &local_size_);
     MPI_Comm_free(&host);
@@ -48,20 +49,23 @@ class MpiGroup : public Group {
   std::string backend() const override { return "mpi"; }
 
   void all_reduce_sum(at::Tensor& flat) override {
-    TORCH_CHECK(flat.is_cpu() && flat.is_contiguous(), "the MPI group reduces contiguous tensors in main memory");
+    TORCH_CHECK(flat.is_cpu() && flat.is_contiguous(),
+                "the MPI group reduces contiguous tensors in main memory");
     // MPI knows no bfloat16: such a buffer travels, and is summed, as float32.
     auto wide = flat.to(at::kFloat);
     MPI_Request request = MPI_REQUEST_NULL;
-    check(MPI_Iallreduce(MPI_IN_PLACE, wide.mutable_data_ptr<float>(), static_cast<int>(wide.numel()), MPI_FLOAT,
-                         MPI_SUM, MPI_COMM_WORLD, &request),
-          "all-reduce");
+    check(
+        MPI_Iallreduce(MPI_IN_PLACE, wide.mutable_data_ptr<float>(), static_cast<int>(wide.numel()),
+                       MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD, &request),
+        "all-reduce");
     wait(request, "all-reduce");
     if (!wide.is_same(flat)) flat.copy_(wide);
   }
 
   void broadcast(std::vector<double>& values) override {
     MPI_Request request = MPI_REQUEST_NULL;
-    check(MPI_Ibcast(values.data(), static_cast<int>(values.size()), MPI_DOUBLE, 0, MPI_COMM_WORLD, &request),
+    check(MPI_Ibcast(values.data(), static_cast<int>(values.size()), MPI_DOUBLE, 0, MPI_COMM_WORLD,
+                     &request),
           "broadcast");
     wait(request, "broadcast");
   }
@@ -69,8 +73,8 @@ class MpiGroup : public Group {
   std::vector<double> sum_to_root(const std::vector<double>& values) override {
     std::vector<double> sums(values.size());
     MPI_Request request = MPI_REQUEST_NULL;
-    check(MPI_Ireduce(values.data(), sums.data(), static_cast<int>(values.size()), MPI_DOUBLE, MPI_SUM, 0,
-                      MPI_COMM_WORLD, &request),
+    check(MPI_Ireduce(values.data(), sums.data(), static_cast<int>(values.size()), MPI_DOUBLE,
+                      MPI_SUM, 0, MPI_COMM_WORLD, &request),
           "reduce");
     wait(request, "reduce");
     return sums;
@@ -79,7 +83,8 @@ class MpiGroup : public Group {
   std::vector<uint64_t> all_gather(uint64_t value) override {
     std::vector<uint64_t> values(static_cast<size_t>(size_));
     MPI_Request request = MPI_REQUEST_NULL;
-    check(MPI_Iallgather(&value, 1, MPI_UINT64_T, values.data(), 1, MPI_UINT64_T, MPI_COMM_WORLD, &request),
+    check(MPI_Iallgather(&value, 1, MPI_UINT64_T, values.data(), 1, MPI_UINT64_T, MPI_COMM_WORLD,
+                         &request),
           "all-gather");
     wait(request, "all-gather");
     return values;
@@ -97,7 +102,8 @@ class MpiGroup : public Group {
   }
 
  private:
-  /// Waits by turns of testing and yielding: a rank that waits leaves its core to the one it waits for.
+  /// Waits by turns of testing and yielding: a rank that waits leaves its core to the one it waits
+  /// for.
   void wait(MPI_Request& request, const char* what) const {
     const auto deadline = std::chrono::steady_clock::now() + timeout_;
     for (int64_t turn = 0;; ++turn) {
@@ -107,8 +113,8 @@ class MpiGroup : public Group {
       if (turn < 64) continue;
       std::this_thread::yield();
       if (turn % 1024 == 0) {
-        TORCH_CHECK(std::chrono::steady_clock::now() < deadline, what, " took longer than ", timeout_.count(),
-                    " s: rank ", rank_, " of ", size_, " waits for the others");
+        TORCH_CHECK(std::chrono::steady_clock::now() < deadline, what, " took longer than ",
+                    timeout_.count(), " s: rank ", rank_, " of ", size_, " waits for the others");
       }
     }
   }
@@ -123,6 +129,8 @@ class MpiGroup : public Group {
 
 }  // namespace
 
-std::unique_ptr<Group> make_mpi_group(std::chrono::seconds timeout) { return std::make_unique<MpiGroup>(timeout); }
+std::unique_ptr<Group> make_mpi_group(std::chrono::seconds timeout) {
+  return std::make_unique<MpiGroup>(timeout);
+}
 
 }  // namespace tunefleet::collective

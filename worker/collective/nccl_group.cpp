@@ -15,7 +15,8 @@ namespace tunefleet::collective {
 namespace {
 
 void check(ncclResult_t code, const char* what) {
-  TORCH_CHECK(code == ncclSuccess || code == ncclInProgress, what, " failed: ", ncclGetErrorString(code));
+  TORCH_CHECK(code == ncclSuccess || code == ncclInProgress, what,
+              " failed: ", ncclGetErrorString(code));
 }
 
 struct CommDeleter {
@@ -23,18 +24,20 @@ struct CommDeleter {
 };
 using Comm = std::unique_ptr<std::remove_pointer_t<ncclComm_t>, CommDeleter>;
 
-/// Small values go by `hosts` (MPI), tensors by NCCL on torch's current stream. The communicator is non-blocking, so that
-/// every wait can end: with a timeout, or with the error of a peer.
+/// Small values go by `hosts` (MPI), tensors by NCCL on torch's current stream. The communicator is
+/// non-blocking, so that every wait can end: with a timeout, or with the error of a peer.
 class NcclGroup : public Group {
  public:
   NcclGroup(std::unique_ptr<Group> hosts, std::chrono::seconds timeout)
       : hosts_(std::move(hosts)), timeout_(timeout) {
-    c10::cuda::set_device(static_cast<c10::DeviceIndex>(hosts_->local_rank() % c10::cuda::device_count()));
+    c10::cuda::set_device(
+        static_cast<c10::DeviceIndex>(hosts_->local_rank() % c10::cuda::device_count()));
     const auto id = shared_id();
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
     ncclComm_t comm = nullptr;
-    check(ncclCommInitRankConfig(&comm, hosts_->size(), id, hosts_->rank(), &config), "ncclCommInitRankConfig");
+    check(ncclCommInitRankConfig(&comm, hosts_->size(), id, hosts_->rank(), &config),
+          "ncclCommInitRankConfig");
     comm_.reset(comm);
     settle("NCCL start");
   }
@@ -46,12 +49,14 @@ class NcclGroup : public Group {
   std::string backend() const override { return "nccl"; }
 
   void all_reduce_sum(at::Tensor& flat) override {
-    TORCH_CHECK(flat.is_cuda() && flat.is_contiguous(), "the NCCL group reduces contiguous tensors on a GPU");
+    TORCH_CHECK(flat.is_cuda() && flat.is_contiguous(),
+                "the NCCL group reduces contiguous tensors on a GPU");
     const auto type = flat.scalar_type() == at::kFloat ? ncclFloat32 : ncclBfloat16;
-    TORCH_CHECK(type == ncclFloat32 || flat.scalar_type() == at::kBFloat16, "NCCL group: dtype ", flat.scalar_type());
+    TORCH_CHECK(type == ncclFloat32 || flat.scalar_type() == at::kBFloat16, "NCCL group: dtype ",
+                flat.scalar_type());
     const auto stream = c10::cuda::getCurrentCUDAStream();
-    check(ncclAllReduce(flat.const_data_ptr(), flat.mutable_data_ptr(), static_cast<size_t>(flat.numel()), type,
-                        ncclSum, comm_.get(), stream),
+    check(ncclAllReduce(flat.const_data_ptr(), flat.mutable_data_ptr(),
+                        static_cast<size_t>(flat.numel()), type, ncclSum, comm_.get(), stream),
           "all-reduce");
     settle("all-reduce");
     const auto deadline = std::chrono::steady_clock::now() + timeout_;
@@ -59,13 +64,16 @@ class NcclGroup : public Group {
       ncclResult_t state = ncclSuccess;
       ncclCommGetAsyncError(comm_.get(), &state);
       check(state, "all-reduce");
-      TORCH_CHECK(std::chrono::steady_clock::now() < deadline, "all-reduce took longer than ", timeout_.count(), " s");
+      TORCH_CHECK(std::chrono::steady_clock::now() < deadline, "all-reduce took longer than ",
+                  timeout_.count(), " s");
       std::this_thread::yield();
     }
   }
 
   void broadcast(std::vector<double>& values) override { hosts_->broadcast(values); }
-  std::vector<double> sum_to_root(const std::vector<double>& values) override { return hosts_->sum_to_root(values); }
+  std::vector<double> sum_to_root(const std::vector<double>& values) override {
+    return hosts_->sum_to_root(values);
+  }
   std::vector<uint64_t> all_gather(uint64_t value) override { return hosts_->all_gather(value); }
   void barrier() override { hosts_->barrier(); }
   void abort(int exit_code) override { hosts_->abort(exit_code); }
@@ -90,7 +98,8 @@ class NcclGroup : public Group {
     ncclResult_t state = ncclInProgress;
     while (state == ncclInProgress) {
       check(ncclCommGetAsyncError(comm_.get(), &state), what);
-      TORCH_CHECK(std::chrono::steady_clock::now() < deadline, what, " took longer than ", timeout_.count(), " s");
+      TORCH_CHECK(std::chrono::steady_clock::now() < deadline, what, " took longer than ",
+                  timeout_.count(), " s");
       if (state == ncclInProgress) std::this_thread::yield();
     }
     check(state, what);
@@ -117,6 +126,6 @@ std::unique_ptr<Group> make_nccl_group(std::unique_ptr<Group> hosts, std::chrono
 
 extern "C" {
 extern const tunefleet::collective::CudaPlugin tunefleet_cuda_plugin;
-const tunefleet::collective::CudaPlugin tunefleet_cuda_plugin{1, &tunefleet::collective::visible_devices,
-                                                              &tunefleet::collective::make_group_for_plugin};
+const tunefleet::collective::CudaPlugin tunefleet_cuda_plugin{
+    1, &tunefleet::collective::visible_devices, &tunefleet::collective::make_group_for_plugin};
 }

@@ -28,16 +28,17 @@ at::Tensor visible(int64_t queries, int64_t keys, int64_t window, at::Device dev
   return window > 0 ? mask.logical_and(k.gt(q - window)) : mask;
 }
 
-at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t batch, int64_t window,
-                  double scale) {
+at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t batch,
+                  int64_t window, double scale) {
   const int64_t heads = q.size(1);
   const int64_t queries = q.size(0) / batch;
   const int64_t keys = k.size(0) / batch;
   const bool plain = queries == keys && (window <= 0 || window >= keys);
   std::optional<at::Tensor> mask;
   if (!plain && (queries > 1 || window > 0)) mask = visible(queries, keys, window, q.device());
-  const auto y = at::scaled_dot_product_attention(by_head(q, batch, heads), by_head(k, batch, heads),
-                                                  by_head(v, batch, heads), mask, 0.0, plain && queries > 1, scale);
+  const auto y = at::scaled_dot_product_attention(
+      by_head(q, batch, heads), by_head(k, batch, heads), by_head(v, batch, heads), mask, 0.0,
+      plain && queries > 1, scale);
   return y.transpose(1, 2).reshape({q.size(0), heads * q.size(2)});
 }
 
@@ -51,21 +52,22 @@ at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::
   for (size_t first = 0; first + 1 < boundaries.size();) {
     const int32_t length = boundaries[first + 1] - boundaries[first];
     size_t last = first + 1;
-    while (last + 1 < boundaries.size() && boundaries[last + 1] - boundaries[last] == length) ++last;
+    while (last + 1 < boundaries.size() && boundaries[last + 1] - boundaries[last] == length)
+      ++last;
     const int64_t from = boundaries[first];
     const int64_t tokens = boundaries[last] - from;
     const auto count = static_cast<int64_t>(last - first);
     if (length > 0) {
-      parts.push_back(attend(q.narrow(0, from, tokens), k.narrow(0, from, tokens), v.narrow(0, from, tokens), count,
-                             window, scale));
+      parts.push_back(attend(q.narrow(0, from, tokens), k.narrow(0, from, tokens),
+                             v.narrow(0, from, tokens), count, window, scale));
     }
     first = last;
   }
   return parts.size() == 1 ? parts.front() : at::cat(parts);
 }
 
-at::Tensor cached_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t window,
-                            double scale) {
+at::Tensor cached_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                            int64_t window, double scale) {
   return attend(q, k, v, 1, window, scale);
 }
 

@@ -8,15 +8,16 @@
 namespace tunefleet::kernels {
 
 /// Causal attention of sequences that lie one behind the other, each seeing only itself.
-/// q [N, H, D]; k, v [N, KH, D] with H a multiple of KH (grouped queries); boundaries: rows+1 offsets from 0 to N;
-/// the result [N, H * D]. `window` > 0: a token sees itself and the window - 1 before it. Differentiable.
-/// Neighbouring sequences of one length go through one call of torch's scaled_dot_product_attention.
+/// q [N, H, D]; k, v [N, KH, D] with H a multiple of KH (grouped queries); boundaries: rows+1
+/// offsets from 0 to N; the result [N, H * D]. `window` > 0: a token sees itself and the window - 1
+/// before it. Differentiable. Neighbouring sequences of one length go through one call of torch's
+/// scaled_dot_product_attention.
 at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             const std::vector<int32_t>& boundaries, int64_t window, double scale);
 
-/// Attention of the last T tokens of one sequence to all S before and including them: q [T, H, D]; k, v [S, KH, D];
-/// the result [T, H * D]. For generation with a cache; no autograd needed.
-at::Tensor cached_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t window,
-                            double scale);
+/// Attention of the last T tokens of one sequence to all S before and including them: q [T, H, D];
+/// k, v [S, KH, D]; the result [T, H * D]. For generation with a cache; no autograd needed.
+at::Tensor cached_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                            int64_t window, double scale);
 
 }  // namespace tunefleet::kernels

@@ -6,9 +6,13 @@
 
 namespace tunefleet::kernels {
 
-inline const cpu::Bf16* bf16(const at::Tensor& t) { return static_cast<const cpu::Bf16*>(t.const_data_ptr()); }
+inline const cpu::Bf16* bf16(const at::Tensor& t) {
+  return static_cast<const cpu::Bf16*>(t.const_data_ptr());
+}
 inline cpu::Bf16* bf16(at::Tensor& t) { return static_cast<cpu::Bf16*>(t.mutable_data_ptr()); }
-inline const float* f32(const at::Tensor& t) { return static_cast<const float*>(t.const_data_ptr()); }
+inline const float* f32(const at::Tensor& t) {
+  return static_cast<const float*>(t.const_data_ptr());
+}
 inline float* f32(at::Tensor& t) { return static_cast<float*>(t.mutable_data_ptr()); }
 
 /// Whether the CPU loops take this tensor: float32 or bfloat16 in main memory.

@@ -31,8 +31,8 @@ TUNEFLEET_INLINE double exp_sum(const T* row, int64_t vocab, float top) {
 }
 
 template <typename T>
-TUNEFLEET_INLINE void row_body(T* row, int64_t target, float* loss, uint8_t* correct, int64_t vocab, float scale,
-                               bool write_gradient) {
+TUNEFLEET_INLINE void row_body(T* row, int64_t target, float* loss, uint8_t* correct, int64_t vocab,
+                               float scale, bool write_gradient) {
   const float top = largest(row, vocab);
   const double sum = exp_sum(row, vocab, top);
   const float wanted = load(row[target]);
@@ -46,27 +46,28 @@ TUNEFLEET_INLINE void row_body(T* row, int64_t target, float* loss, uint8_t* cor
   store(row + target, (probability - 1.0F) * scale);
 }
 
-TUNEFLEET_CLONES void one_row(float* row, int64_t target, float* loss, uint8_t* correct, int64_t vocab, float scale,
-                              bool write_gradient) {
+TUNEFLEET_CLONES void one_row(float* row, int64_t target, float* loss, uint8_t* correct,
+                              int64_t vocab, float scale, bool write_gradient) {
   row_body(row, target, loss, correct, vocab, scale, write_gradient);
 }
-TUNEFLEET_CLONES void one_row(Bf16* row, int64_t target, float* loss, uint8_t* correct, int64_t vocab, float scale,
-                              bool write_gradient) {
+TUNEFLEET_CLONES void one_row(Bf16* row, int64_t target, float* loss, uint8_t* correct,
+                              int64_t vocab, float scale, bool write_gradient) {
   row_body(row, target, loss, correct, vocab, scale, write_gradient);
 }
 
 }  // namespace
 
 template <typename T>
-void cross_entropy(T* logits, const int64_t* targets, float* loss, uint8_t* correct, int64_t rows, int64_t vocab,
-                   float scale, bool write_gradient) {
+void cross_entropy(T* logits, const int64_t* targets, float* loss, uint8_t* correct, int64_t rows,
+                   int64_t vocab, float scale, bool write_gradient) {
 #pragma omp parallel for schedule(static) if (rows * vocab > 16384)
   for (int64_t n = 0; n < rows; ++n) {
     one_row(logits + n * vocab, targets[n], loss + n, correct + n, vocab, scale, write_gradient);
   }
 }
 
-template void cross_entropy(float*, const int64_t*, float*, uint8_t*, int64_t, int64_t, float, bool);
+template void cross_entropy(float*, const int64_t*, float*, uint8_t*, int64_t, int64_t, float,
+                            bool);
 template void cross_entropy(Bf16*, const int64_t*, float*, uint8_t*, int64_t, int64_t, float, bool);
 
 }  // namespace tunefleet::kernels::cpu

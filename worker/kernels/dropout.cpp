@@ -16,8 +16,9 @@ uint64_t dropout_key(const tuners::ForwardContext& context, uint64_t stream) {
 
 at::Tensor dropout(const at::Tensor& x, const at::Tensor& token_keys, uint64_t key, double p) {
   TORCH_CHECK(p >= 0.0 && p < 1.0, "dropout must be in [0, 1): ", p);
-  TORCH_CHECK(token_keys.defined() && token_keys.numel() == x.size(0), "dropout needs one token key a row: ",
-              token_keys.defined() ? token_keys.numel() : 0, " for ", x.size(0));
+  TORCH_CHECK(token_keys.defined() && token_keys.numel() == x.size(0),
+              "dropout needs one token key a row: ", token_keys.defined() ? token_keys.numel() : 0,
+              " for ", x.size(0));
   const auto* keys = token_keys.const_data_ptr<int64_t>();
   if (!has_cpu_loop(x)) {
     // The mask is drawn where the keys are and follows x: the same on every device.

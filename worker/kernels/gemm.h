@@ -4,8 +4,9 @@
 
 namespace tunefleet::kernels {
 
-/// x [N, in] times weight [out, in] transposed, plus bias [out] unless undefined: [N, out]. No autograd.
-/// float32 on the CPU goes through oneDNN, which has twice the speed of torch's default (MKL) on AMD.
+/// x [N, in] times weight [out, in] transposed, plus bias [out] unless undefined: [N, out]. No
+/// autograd. float32 on the CPU goes through oneDNN, which has twice the speed of torch's default
+/// (MKL) on AMD.
 at::Tensor matmul_nt(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias = {});
 
 /// dy [N, out] times weight [out, in]: [N, in]. No autograd.

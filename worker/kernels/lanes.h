@@ -9,16 +9,19 @@
 namespace tunefleet::kernels::cpu {
 
 // One clone for each level of the instruction set, chosen when the program is loaded.
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && \
-    !defined(__SANITIZE_THREAD__)
-#define TUNEFLEET_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define TUNEFLEET_CLONES \
+  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define TUNEFLEET_CLONES
 #endif
 #define TUNEFLEET_INLINE inline __attribute__((always_inline))
 
 TUNEFLEET_INLINE float load(float x) { return x; }
-TUNEFLEET_INLINE float load(Bf16 x) { return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16); }
+TUNEFLEET_INLINE float load(Bf16 x) {
+  return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16);
+}
 
 TUNEFLEET_INLINE void store(float* to, float x) { *to = x; }
 /// Rounds to nearest, ties to even; a NaN stays one.

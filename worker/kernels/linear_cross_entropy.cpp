@@ -5,6 +5,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/log_softmax.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -21,7 +22,8 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-/// Bytes that one chunk's logits may take: large enough for full-speed products, small beside everything else.
+/// Bytes that one chunk's logits may take: large enough for full-speed products, small beside
+/// everything else.
 constexpr int64_t kChunkBytes = int64_t{24} << 20;
 
 /// Turns logits [c, V] into scale * d loss / d logits in place, and counts.
@@ -46,9 +48,11 @@ void finish_chunk(at::Tensor& logits, const at::Tensor& targets, double scale, b
   const auto* wanted = targets.const_data_ptr<int64_t>();
   const auto factor = static_cast<float>(scale);
   if (logits.scalar_type() == at::kFloat) {
-    cpu::cross_entropy(f32(logits), wanted, f32(losses), flags, rows, logits.size(1), factor, gradient);
+    cpu::cross_entropy(f32(logits), wanted, f32(losses), flags, rows, logits.size(1), factor,
+                       gradient);
   } else {
-    cpu::cross_entropy(bf16(logits), wanted, f32(losses), flags, rows, logits.size(1), factor, gradient);
+    cpu::cross_entropy(bf16(logits), wanted, f32(losses), flags, rows, logits.size(1), factor,
+                       gradient);
   }
   const float* loss = f32(losses);
   for (int64_t i = 0; i < rows; ++i) {
@@ -59,11 +63,13 @@ void finish_chunk(at::Tensor& logits, const at::Tensor& targets, double scale, b
 
 class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> {
  public:
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& hidden, const at::Tensor& weight,
-                            const at::Tensor& targets, double scale, bool gradient, int64_t sums_address) {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& hidden,
+                            const at::Tensor& weight, const at::Tensor& targets, double scale,
+                            bool gradient, int64_t sums_address) {
     auto& sums = *reinterpret_cast<CrossEntropySums*>(sums_address);
     const double before = sums.loss;
-    const int64_t chunk = std::max<int64_t>(16, kChunkBytes / (weight.size(0) * weight.element_size()));
+    const int64_t chunk =
+        std::max<int64_t>(16, kChunkBytes / (weight.size(0) * weight.element_size()));
     const bool weight_gradient = gradient && weight.requires_grad();
     at::Tensor dhidden;
     at::Tensor dweight;
@@ -93,12 +99,14 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
 
 }  // namespace
 
-at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets,
-                                double scale, CrossEntropySums* sums) {
+at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight,
+                                const at::Tensor& targets, double scale, CrossEntropySums* sums) {
   CrossEntropySums local;
-  const bool gradient = at::GradMode::is_enabled() && (hidden.requires_grad() || weight.requires_grad());
-  const auto loss = LinearCrossEntropy::apply(hidden, weight, targets, scale, gradient,
-                                              reinterpret_cast<int64_t>(sums != nullptr ? sums : &local));
+  const bool gradient =
+      at::GradMode::is_enabled() && (hidden.requires_grad() || weight.requires_grad());
+  const auto loss =
+      LinearCrossEntropy::apply(hidden, weight, targets, scale, gradient,
+                                reinterpret_cast<int64_t>(sums != nullptr ? sums : &local));
   return loss;
 }
 

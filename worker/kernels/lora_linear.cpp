@@ -93,7 +93,8 @@ class LoraLinear : public torch::autograd::Function<LoraLinear> {
 }  // namespace
 
 at::Tensor lora_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                       std::vector<tuners::LowRankUpdate> updates, const tuners::ForwardContext& context) {
+                       std::vector<tuners::LowRankUpdate> updates,
+                       const tuners::ForwardContext& context) {
   auto call = c10::make_intrusive<Call>();
   call->token_keys = context.token_keys;
   call->bias = bias.defined();

@@ -19,7 +19,8 @@ TUNEFLEET_INLINE void swiglu_forward_block(const T* gate, const T* up, T* h, int
 }
 
 template <typename T>
-TUNEFLEET_INLINE void swiglu_backward_block(const T* gate, const T* up, const T* dh, T* dgate, T* dup, int64_t n) {
+TUNEFLEET_INLINE void swiglu_backward_block(const T* gate, const T* up, const T* dh, T* dgate,
+                                            T* dup, int64_t n) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
     const float g = load(gate[i]);
@@ -37,17 +38,18 @@ TUNEFLEET_CLONES void forward_block(const float* g, const float* u, float* h, in
 TUNEFLEET_CLONES void forward_block(const Bf16* g, const Bf16* u, Bf16* h, int64_t n) {
   swiglu_forward_block(g, u, h, n);
 }
-TUNEFLEET_CLONES void backward_block(const float* g, const float* u, const float* dh, float* dg, float* du,
-                                     int64_t n) {
+TUNEFLEET_CLONES void backward_block(const float* g, const float* u, const float* dh, float* dg,
+                                     float* du, int64_t n) {
   swiglu_backward_block(g, u, dh, dg, du, n);
 }
-TUNEFLEET_CLONES void backward_block(const Bf16* g, const Bf16* u, const Bf16* dh, Bf16* dg, Bf16* du, int64_t n) {
+TUNEFLEET_CLONES void backward_block(const Bf16* g, const Bf16* u, const Bf16* dh, Bf16* dg,
+                                     Bf16* du, int64_t n) {
   swiglu_backward_block(g, u, dh, dg, du, n);
 }
 
 template <typename T>
-TUNEFLEET_INLINE void rope_head(const T* x, const float* cos, const float* sin, T* out, int64_t half,
-                                float direction) {
+TUNEFLEET_INLINE void rope_head(const T* x, const float* cos, const float* sin, T* out,
+                                int64_t half, float direction) {
 #pragma omp simd
   for (int64_t i = 0; i < half; ++i) {
     const float a = load(x[i]);
@@ -58,12 +60,12 @@ TUNEFLEET_INLINE void rope_head(const T* x, const float* cos, const float* sin, 
   }
 }
 
-TUNEFLEET_CLONES void rope_one(const float* x, const float* cos, const float* sin, float* out, int64_t half,
-                               float direction) {
+TUNEFLEET_CLONES void rope_one(const float* x, const float* cos, const float* sin, float* out,
+                               int64_t half, float direction) {
   rope_head(x, cos, sin, out, half, direction);
 }
-TUNEFLEET_CLONES void rope_one(const Bf16* x, const float* cos, const float* sin, Bf16* out, int64_t half,
-                               float direction) {
+TUNEFLEET_CLONES void rope_one(const Bf16* x, const float* cos, const float* sin, Bf16* out,
+                               int64_t half, float direction) {
   rope_head(x, cos, sin, out, half, direction);
 }
 
@@ -75,20 +77,20 @@ TUNEFLEET_INLINE uint32_t draw(uint64_t token, int64_t c) {
 }
 
 template <typename T>
-TUNEFLEET_INLINE void dropout_row(const T* x, T* out, uint64_t token, int64_t width, uint32_t threshold,
-                                  float scale) {
+TUNEFLEET_INLINE void dropout_row(const T* x, T* out, uint64_t token, int64_t width,
+                                  uint32_t threshold, float scale) {
 #pragma omp simd
   for (int64_t c = 0; c < width; ++c) {
     store(out + c, draw(token, c) < threshold ? 0.0F : load(x[c]) * scale);
   }
 }
 
-TUNEFLEET_CLONES void dropout_one(const float* x, float* out, uint64_t token, int64_t width, uint32_t threshold,
-                                  float scale) {
+TUNEFLEET_CLONES void dropout_one(const float* x, float* out, uint64_t token, int64_t width,
+                                  uint32_t threshold, float scale) {
   dropout_row(x, out, token, width, threshold, scale);
 }
-TUNEFLEET_CLONES void dropout_one(const Bf16* x, Bf16* out, uint64_t token, int64_t width, uint32_t threshold,
-                                  float scale) {
+TUNEFLEET_CLONES void dropout_one(const Bf16* x, Bf16* out, uint64_t token, int64_t width,
+                                  uint32_t threshold, float scale) {
   dropout_row(x, out, token, width, threshold, scale);
 }
 
@@ -97,7 +99,8 @@ TUNEFLEET_CLONES void dropout_one(const Bf16* x, Bf16* out, uint64_t token, int6
 template <typename T>
 void swiglu_forward(const T* gate, const T* up, T* h, int64_t n) {
 #pragma omp parallel for schedule(static) if (n > 4 * kBlock)
-  for (int64_t i = 0; i < n; i += kBlock) forward_block(gate + i, up + i, h + i, std::min(kBlock, n - i));
+  for (int64_t i = 0; i < n; i += kBlock)
+    forward_block(gate + i, up + i, h + i, std::min(kBlock, n - i));
 }
 
 template <typename T>
@@ -109,8 +112,8 @@ void swiglu_backward(const T* gate, const T* up, const T* dh, T* dgate, T* dup, 
 }
 
 template <typename T>
-void rope(const T* x, int64_t row_stride, const float* cos, const float* sin, T* out, int64_t rows, int64_t heads,
-          int64_t half, float direction) {
+void rope(const T* x, int64_t row_stride, const float* cos, const float* sin, T* out, int64_t rows,
+          int64_t heads, int64_t half, float direction) {
 #pragma omp parallel for schedule(static) if (rows * heads * half > 16384)
   for (int64_t n = 0; n < rows; ++n) {
     for (int64_t h = 0; h < heads; ++h) {
@@ -121,13 +124,14 @@ void rope(const T* x, int64_t row_stride, const float* cos, const float* sin, T*
 }
 
 template <typename T>
-void dropout(const T* x, T* out, const int64_t* token_keys, int64_t rows, int64_t width, uint64_t key, double p) {
+void dropout(const T* x, T* out, const int64_t* token_keys, int64_t rows, int64_t width,
+             uint64_t key, double p) {
   const auto threshold = static_cast<uint32_t>(std::min(p * 4294967296.0, 4294967295.0));
   const auto scale = static_cast<float>(1.0 / (1.0 - p));
 #pragma omp parallel for schedule(static) if (rows * width > 16384)
   for (int64_t n = 0; n < rows; ++n) {
-    dropout_one(x + n * width, out + n * width, tuners::mix(key, static_cast<uint64_t>(token_keys[n])), width,
-                threshold, scale);
+    dropout_one(x + n * width, out + n * width,
+                tuners::mix(key, static_cast<uint64_t>(token_keys[n])), width, threshold, scale);
   }
 }
 
@@ -135,8 +139,10 @@ template void swiglu_forward(const float*, const float*, float*, int64_t);
 template void swiglu_forward(const Bf16*, const Bf16*, Bf16*, int64_t);
 template void swiglu_backward(const float*, const float*, const float*, float*, float*, int64_t);
 template void swiglu_backward(const Bf16*, const Bf16*, const Bf16*, Bf16*, Bf16*, int64_t);
-template void rope(const float*, int64_t, const float*, const float*, float*, int64_t, int64_t, int64_t, float);
-template void rope(const Bf16*, int64_t, const float*, const float*, Bf16*, int64_t, int64_t, int64_t, float);
+template void rope(const float*, int64_t, const float*, const float*, float*, int64_t, int64_t,
+                   int64_t, float);
+template void rope(const Bf16*, int64_t, const float*, const float*, Bf16*, int64_t, int64_t,
+                   int64_t, float);
 template void dropout(const float*, float*, const int64_t*, int64_t, int64_t, uint64_t, double);
 template void dropout(const Bf16*, Bf16*, const int64_t*, int64_t, int64_t, uint64_t, double);
 

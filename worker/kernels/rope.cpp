@@ -13,14 +13,17 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-at::Tensor rotate(const at::Tensor& in, const at::Tensor& cos, const at::Tensor& sin, float direction) {
+at::Tensor rotate(const at::Tensor& in, const at::Tensor& cos, const at::Tensor& sin,
+                  float direction) {
   const auto x = in.stride(2) == 1 && in.stride(1) == in.size(2) ? in : in.contiguous();
   const int64_t half = x.size(2) / 2;
   auto out = at::empty({x.size(0), x.size(1), x.size(2)}, x.options());
   if (x.scalar_type() == at::kFloat) {
-    cpu::rope(f32(x), x.stride(0), f32(cos), f32(sin), f32(out), x.size(0), x.size(1), half, direction);
+    cpu::rope(f32(x), x.stride(0), f32(cos), f32(sin), f32(out), x.size(0), x.size(1), half,
+              direction);
   } else {
-    cpu::rope(bf16(x), x.stride(0), f32(cos), f32(sin), bf16(out), x.size(0), x.size(1), half, direction);
+    cpu::rope(bf16(x), x.stride(0), f32(cos), f32(sin), bf16(out), x.size(0), x.size(1), half,
+              direction);
   }
   return out;
 }
@@ -46,7 +49,8 @@ at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& si
   const auto halves = x.to(at::kFloat).chunk(2, -1);
   const auto c = cos.unsqueeze(1);
   const auto s = sin.unsqueeze(1);
-  return at::cat({halves[0] * c - halves[1] * s, halves[1] * c + halves[0] * s}, -1).to(x.scalar_type());
+  return at::cat({halves[0] * c - halves[1] * s, halves[1] * c + halves[0] * s}, -1)
+      .to(x.scalar_type());
 }
 
 }  // namespace tunefleet::kernels

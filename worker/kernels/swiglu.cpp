@@ -15,7 +15,8 @@ using torch::autograd::variable_list;
 
 class SwiGlu : public torch::autograd::Function<SwiGlu> {
  public:
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate_in, const at::Tensor& up_in) {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate_in,
+                            const at::Tensor& up_in) {
     const auto gate = gate_in.contiguous();
     const auto up = up_in.contiguous();
     auto h = at::empty_like(gate);
@@ -36,7 +37,8 @@ class SwiGlu : public torch::autograd::Function<SwiGlu> {
     if (dh.scalar_type() == at::kFloat) {
       cpu::swiglu_backward(f32(saved[0]), f32(saved[1]), f32(dh), f32(dgate), f32(dup), dh.numel());
     } else {
-      cpu::swiglu_backward(bf16(saved[0]), bf16(saved[1]), bf16(dh), bf16(dgate), bf16(dup), dh.numel());
+      cpu::swiglu_backward(bf16(saved[0]), bf16(saved[1]), bf16(dh), bf16(dgate), bf16(dup),
+                           dh.numel());
     }
     return {dgate, dup};
   }

@@ -29,7 +29,8 @@ class Checkpoint : public torch::autograd::Function<Checkpoint> {
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    const auto holder = c10::static_intrusive_pointer_cast<Holder>(ctx->saved_data["holder"].toCapsule());
+    const auto holder =
+        c10::static_intrusive_pointer_cast<Holder>(ctx->saved_data["holder"].toCapsule());
     const auto saved = ctx->get_saved_variables()[0];
     const bool wants_input = ctx->needs_input_grad(0);
     auto x = saved.detach();

@@ -29,7 +29,8 @@ struct DecoderLayer {
   int64_t window = 0;  ///< Sliding window; 0: none.
 };
 
-/// Keys and values of the tokens seen so far, of one sequence: what generation keeps between tokens.
+/// Keys and values of the tokens seen so far, of one sequence: what generation keeps between
+/// tokens.
 struct KvCache {
   struct Layer {
     at::Tensor keys, values;  ///< [capacity, KH, D]; the first `length` rows are filled.
@@ -39,27 +40,31 @@ struct KvCache {
   int64_t capacity = 0;
 };
 
-/// A causal language model of the Llama family (llama, qwen2, qwen3, mistral), with sites for tuners. Numbers are those
-/// of Hugging Face's modeling code. All tokens of a batch lie flat, [N, C]: there is no padding.
-/// Not thread-safe while tuners are attached or detached; forward passes may run side by side.
+/// A causal language model of the Llama family (llama, qwen2, qwen3, mistral), with sites for
+/// tuners. Numbers are those of Hugging Face's modeling code. All tokens of a batch lie flat, [N,
+/// C]: there is no padding. Not thread-safe while tuners are attached or detached; forward passes
+/// may run side by side.
 class Decoder : public tuners::BaseModel {
  public:
-  /// Loads a Hugging Face directory. Weights in the wanted dtype are mapped, not copied. Errors name the file and
-  /// the tensor that is missing or has another shape than config.json says.
-  static Result<std::unique_ptr<Decoder>> load(const std::filesystem::path& directory, const LoadOptions& options);
+  /// Loads a Hugging Face directory. Weights in the wanted dtype are mapped, not copied. Errors
+  /// name the file and the tensor that is missing or has another shape than config.json says.
+  static Result<std::unique_ptr<Decoder>> load(const std::filesystem::path& directory,
+                                               const LoadOptions& options);
 
   const ModelConfig& config() const { return config_; }
   at::Device device() const { return embedding_.base.device(); }
   at::ScalarType dtype() const { return embedding_.base.scalar_type(); }
 
-  /// The last layer's output before the final norm, [N, C]. With `cache`: the batch is the next part of the one cached
-  /// sequence. `checkpoint_anchor`, when defined, requires a gradient and turns gradient checkpointing on: then batch and
-  /// context must live until backward is done.
+  /// The last layer's output before the final norm, [N, C]. With `cache`: the batch is the next
+  /// part of the one cached sequence. `checkpoint_anchor`, when defined, requires a gradient and
+  /// turns gradient checkpointing on: then batch and context must live until backward is done.
   at::Tensor hidden_states(const TokenBatch& batch, const tuners::ForwardContext& context,
-                           KvCache* cache = nullptr, const at::Tensor& checkpoint_anchor = {}) const;
+                           KvCache* cache = nullptr,
+                           const at::Tensor& checkpoint_anchor = {}) const;
   /// Final norm and output embedding: [M, C] -> [M, V].
   at::Tensor logits(const at::Tensor& hidden, const tuners::ForwardContext& context) const;
-  /// scale * summed cross-entropy of the labelled tokens of `batch`, a float32 scalar; `sums` is added to.
+  /// scale * summed cross-entropy of the labelled tokens of `batch`, a float32 scalar; `sums` is
+  /// added to.
   at::Tensor loss(const TokenBatch& batch, const tuners::ForwardContext& context, double scale,
                   kernels::CrossEntropySums* sums, const at::Tensor& checkpoint_anchor = {}) const;
   /// An empty cache for `capacity` tokens.

@@ -12,7 +12,8 @@ namespace tunefleet::models {
 namespace {
 
 /// Draws from softmax(logits / temperature) cut to top_k and top_p. logits float32 [V] on the CPU.
-int32_t sample(const at::Tensor& logits, const GenerationOptions& options, tuners::RandomStream& random) {
+int32_t sample(const at::Tensor& logits, const GenerationOptions& options,
+               tuners::RandomStream& random) {
   const auto probabilities = at::softmax(logits / options.temperature, -1);
   const float* p = probabilities.const_data_ptr<float>();
   std::vector<int32_t> order(static_cast<size_t>(probabilities.numel()));
@@ -35,7 +36,8 @@ int32_t sample(const at::Tensor& logits, const GenerationOptions& options, tuner
 }  // namespace
 
 std::vector<int32_t> generate(const Decoder& model, const std::vector<int32_t>& prompt,
-                              const GenerationOptions& options, const std::function<bool(int32_t)>& on_token) {
+                              const GenerationOptions& options,
+                              const std::function<bool(int32_t)>& on_token) {
   TORCH_CHECK(!prompt.empty(), "the prompt is empty");
   const at::NoGradGuard no_grad;
   const tuners::ForwardContext context;
@@ -46,9 +48,11 @@ std::vector<int32_t> generate(const Decoder& model, const std::vector<int32_t>& 
   std::vector<int32_t> out;
   while (static_cast<int64_t>(out.size()) < options.max_new_tokens) {
     const auto hidden = model.hidden_states(batch, context, &cache);
-    const auto last = model.logits(hidden.narrow(0, hidden.size(0) - 1, 1), context)[0].to(at::kCPU, at::kFloat);
-    const int32_t token = options.temperature > 0.0 ? sample(last, options, random)
-                                                    : static_cast<int32_t>(last.argmax().item<int64_t>());
+    const auto last =
+        model.logits(hidden.narrow(0, hidden.size(0) - 1, 1), context)[0].to(at::kCPU, at::kFloat);
+    const int32_t token = options.temperature > 0.0
+                              ? sample(last, options, random)
+                              : static_cast<int32_t>(last.argmax().item<int64_t>());
     out.push_back(token);
     if (on_token && !on_token(token)) break;
     if (options.stop_at_eos && std::find(stops.begin(), stops.end(), token) != stops.end()) break;

@@ -17,8 +17,9 @@ struct GenerationOptions {
   bool stop_at_eos = true;
 };
 
-/// Continues `prompt` token by token with a cache of keys and values. Returns the new tokens, the end token included. Calls
-/// `on_token` (when set) after each; it returns false to stop. Throws c10::Error for an empty prompt.
+/// Continues `prompt` token by token with a cache of keys and values. Returns the new tokens, the
+/// end token included. Calls `on_token` (when set) after each; it returns false to stop. Throws
+/// c10::Error for an empty prompt.
 std::vector<int32_t> generate(const Decoder& model, const std::vector<int32_t>& prompt,
                               const GenerationOptions& options,
                               const std::function<bool(int32_t)>& on_token = {});

@@ -51,7 +51,8 @@ Result<json> read_json(const std::filesystem::path& path) {
   std::ifstream in(path);
   if (!in) return fail(ErrorCode::kNotFound, "cannot read: " + path.string());
   auto value = json::parse(in, nullptr, /*allow_exceptions=*/false);
-  if (!value.is_object()) return fail(ErrorCode::kInvalidArgument, "not a JSON object: " + path.string());
+  if (!value.is_object())
+    return fail(ErrorCode::kInvalidArgument, "not a JSON object: " + path.string());
   return value;
 }
 
@@ -80,7 +81,8 @@ void read_rope(const json& config, ModelConfig& out, Reader& top) {
   }
   constexpr std::array<std::string_view, 4> kTypes{"default", "linear", "llama3", "yarn"};
   if (std::find(kTypes.begin(), kTypes.end(), out.rope_scaling.type) == kTypes.end()) {
-    top.problem("rope scaling type is not default, linear, llama3 or yarn: " + out.rope_scaling.type);
+    top.problem("rope scaling type is not default, linear, llama3 or yarn: " +
+                out.rope_scaling.type);
   }
 }
 
@@ -97,7 +99,8 @@ void read_windows(const json& config, ModelConfig& out, Reader& top) {
   const auto types = config.find("layer_types");
   for (size_t i = 0; i < out.sliding_windows.size(); ++i) {
     const bool typed = types != config.end() && types->is_array() && i < types->size();
-    const bool slides = typed ? (*types)[i] == "sliding_attention" : static_cast<int64_t>(i) >= first;
+    const bool slides =
+        typed ? (*types)[i] == "sliding_attention" : static_cast<int64_t>(i) >= first;
     if (slides) out.sliding_windows[i] = window;
   }
 }
@@ -172,9 +175,11 @@ Result<ModelConfig> load_model_config(const std::filesystem::path& directory) {
   read_shape(out, reader);
   read_rope(*config, out, reader);
   if (reader.first_problem().empty()) read_windows(*config, out, reader);
-  if (!reader.first_problem().empty()) return fail(ErrorCode::kInvalidArgument, reader.first_problem());
+  if (!reader.first_problem().empty())
+    return fail(ErrorCode::kInvalidArgument, reader.first_problem());
   read_token_ids(*config, out);
-  if (const auto generation = read_json(directory / "generation_config.json")) read_token_ids(*generation, out);
+  if (const auto generation = read_json(directory / "generation_config.json"))
+    read_token_ids(*generation, out);
   return out;
 }
 

@@ -17,13 +17,15 @@ constexpr double kTwoPi = 2.0 * std::numbers::pi;
 float llama3_frequency(float frequency, const RopeScaling& rope, double trained_length) {
   const double wavelength = kTwoPi / frequency;
   if (wavelength < trained_length / rope.high_freq_factor) return frequency;
-  if (wavelength > trained_length / rope.low_freq_factor) return static_cast<float>(frequency / rope.factor);
+  if (wavelength > trained_length / rope.low_freq_factor)
+    return static_cast<float>(frequency / rope.factor);
   const double smooth = (trained_length / wavelength - rope.low_freq_factor) /
                         (rope.high_freq_factor - rope.low_freq_factor);
   return static_cast<float>((1.0 - smooth) * frequency / rope.factor + smooth * frequency);
 }
 
-/// The dimension that turns `rotations` times over the trained length (YaRN, eq. 17 solved for the dimension).
+/// The dimension that turns `rotations` times over the trained length (YaRN, eq. 17 solved for the
+/// dimension).
 double yarn_dimension(double rotations, double dims, double base, double trained_length) {
   return dims * std::log(trained_length / (rotations * kTwoPi)) / (2.0 * std::log(base));
 }
@@ -55,7 +57,8 @@ void scale_yarn(std::vector<float>& frequencies, const ModelConfig& config, doub
   for (size_t i = 0; i < frequencies.size(); ++i) {
     const double ramp = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
     const double kept = 1.0 - ramp;
-    frequencies[i] = static_cast<float>(frequencies[i] / rope.factor * (1.0 - kept) + frequencies[i] * kept);
+    frequencies[i] =
+        static_cast<float>(frequencies[i] / rope.factor * (1.0 - kept) + frequencies[i] * kept);
   }
 }
 
@@ -69,13 +72,15 @@ RopeTable::RopeTable(const ModelConfig& config) {
                                                       : config.max_position_embeddings);
   frequencies_.resize(static_cast<size_t>(half));
   // In float32 by torch, step by step as transformers has it: an angle far out feels the last bit.
-  const auto exponents = at::arange(0, config.head_dim, 2, at::kFloat) / static_cast<double>(config.head_dim);
+  const auto exponents =
+      at::arange(0, config.head_dim, 2, at::kFloat) / static_cast<double>(config.head_dim);
   const auto plain = at::pow(config.rope_theta, exponents).reciprocal();
   std::copy_n(plain.const_data_ptr<float>(), half, frequencies_.begin());
   if (rope.type == "linear") {
     for (auto& frequency : frequencies_) frequency /= static_cast<float>(rope.factor);
   } else if (rope.type == "llama3") {
-    for (auto& frequency : frequencies_) frequency = llama3_frequency(frequency, rope, trained_length);
+    for (auto& frequency : frequencies_)
+      frequency = llama3_frequency(frequency, rope, trained_length);
   } else if (rope.type == "yarn") {
     scale_yarn(frequencies_, config, trained_length);
     attention_factor_ = yarn_attention_factor(rope);
@@ -89,7 +94,9 @@ RopeTable::Angles RopeTable::at(const std::vector<int32_t>& positions, at::Devic
   for (const int32_t position : positions) {
     for (const float frequency : frequencies_) *angle++ = static_cast<float>(position) * frequency;
   }
-  const auto table = [&](const at::Tensor& values) { return (values * attention_factor_).to(device); };
+  const auto table = [&](const at::Tensor& values) {
+    return (values * attention_factor_).to(device);
+  };
   return {table(angles.cos()), table(angles.sin())};
 }
 

@@ -10,7 +10,8 @@
 namespace tunefleet::models {
 
 /// Angles of rotary embedding for a model: frequencies once, cos and sin rows on demand.
-/// Source: Hugging Face's rope types default, linear, llama3 (Llama 3.1) and yarn (Peng et al. 2023, arXiv:2309.00071).
+/// Source: Hugging Face's rope types default, linear, llama3 (Llama 3.1) and yarn (Peng et al.
+/// 2023, arXiv:2309.00071).
 class RopeTable {
  public:
   explicit RopeTable(const ModelConfig& config);

@@ -10,7 +10,8 @@ struct TokenBatch {
   std::vector<int32_t> input_ids;   ///< [N]
   std::vector<int32_t> positions;   ///< [N], from 0 within each sequence.
   std::vector<int32_t> boundaries;  ///< Sequences + 1 offsets, 0 … N.
-  std::vector<int32_t> labels;      ///< [N] as input_ids, -100 where nothing is learned; empty when there is no loss.
+  std::vector<int32_t>
+      labels;  ///< [N] as input_ids, -100 where nothing is learned; empty when there is no loss.
 };
 
 /// One sequence at positions first, first + 1, …

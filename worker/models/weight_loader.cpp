@@ -14,8 +14,6 @@
 namespace tunefleet::models {
 namespace {
 
-
-
 /// Lets go of mapped pages whose content has been copied: they would only fill memory.
 void forget_pages(const storage::TensorView& view) {
   const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
@@ -29,9 +27,12 @@ void forget_pages(const storage::TensorView& view) {
 /// Fills a Decoder's slots from a directory's tensors and keeps the first problem.
 class WeightLoader {
  public:
-  WeightLoader(Decoder& model, std::shared_ptr<storage::ShardedModel> files, const LoadOptions& options,
-               std::string directory)
-      : model_(model), files_(std::move(files)), options_(options), directory_(std::move(directory)) {}
+  WeightLoader(Decoder& model, std::shared_ptr<storage::ShardedModel> files,
+               const LoadOptions& options, std::string directory)
+      : model_(model),
+        files_(std::move(files)),
+        options_(options),
+        directory_(std::move(directory)) {}
 
   Status load() {
     const auto& c = model_.config_;
@@ -89,12 +90,14 @@ class WeightLoader {
     slot.path = path;
     const auto* view = files_->find(path);
     if (view == nullptr) {
-      return report(ErrorCode::kNotFound, "tensor is missing from the model: " + path + ", " + directory_);
+      return report(ErrorCode::kNotFound,
+                    "tensor is missing from the model: " + path + ", " + directory_);
     }
     if (at::IntArrayRef(view->shape) != shape) {
-      return report(ErrorCode::kInvalidArgument, "tensor has another shape than config.json says: " + path + ", " +
-                                                     tuners::shape_text(view->shape) + " instead of " + tuners::shape_text(shape) +
-                                                     ", " + directory_);
+      return report(ErrorCode::kInvalidArgument,
+                    "tensor has another shape than config.json says: " + path + ", " +
+                        tuners::shape_text(view->shape) + " instead of " +
+                        tuners::shape_text(shape) + ", " + directory_);
     }
     const auto mapped = tuners::map_tensor(*view, files_);
     slot.base = mapped.to(options_.device, options_.dtype);
@@ -116,7 +119,8 @@ class WeightLoader {
 
 Decoder::Decoder(ModelConfig config) : config_(std::move(config)), rope_(config_) {}
 
-Result<std::unique_ptr<Decoder>> Decoder::load(const std::filesystem::path& directory, const LoadOptions& options) {
+Result<std::unique_ptr<Decoder>> Decoder::load(const std::filesystem::path& directory,
+                                               const LoadOptions& options) {
   auto config = load_model_config(directory);
   if (!config) return fail(config.error());
   auto files = storage::ShardedModel::open(directory);

@@ -19,7 +19,8 @@ AdamW::AdamW(const tuners::TrainableSet& set, const AdamWOptions& options) : opt
     part.tensors.push_back(entry.tensor);
     part.exp_avgs.push_back(at::zeros_like(entry.tensor));
     part.exp_avg_sqs.push_back(at::zeros_like(entry.tensor));
-    part.steps.push_back(at::zeros({}, entry.tensor.options().dtype(at::kFloat).requires_grad(false)));
+    part.steps.push_back(
+        at::zeros({}, entry.tensor.options().dtype(at::kFloat).requires_grad(false)));
     part.paths.push_back(entry.path);
   }
 }
@@ -32,8 +33,9 @@ void AdamW::step(double learning_rate) {
     grads.reserve(part.tensors.size());
     for (const auto& tensor : part.tensors) grads.push_back(tensor.grad());
     for (auto& step : part.steps) step.add_(1);
-    at::_fused_adamw_(part.tensors, grads, part.exp_avgs, part.exp_avg_sqs, {}, part.steps, learning_rate,
-                      options_.beta1, options_.beta2, part.weight_decay, options_.epsilon, /*amsgrad=*/false,
+    at::_fused_adamw_(part.tensors, grads, part.exp_avgs, part.exp_avg_sqs, {}, part.steps,
+                      learning_rate, options_.beta1, options_.beta2, part.weight_decay,
+                      options_.epsilon, /*amsgrad=*/false,
                       /*maximize=*/false);
   }
 }
@@ -54,10 +56,11 @@ void AdamW::load(const NamedTensors& state, int64_t steps_done) {
   const std::map<std::string, at::Tensor> saved(state.begin(), state.end());
   const auto take = [&](const std::string& name, at::Tensor& to) {
     const auto it = saved.find(name);
-    if (it == saved.end()) throw std::invalid_argument("the optimizer state lacks a tensor: " + name);
+    if (it == saved.end())
+      throw std::invalid_argument("the optimizer state lacks a tensor: " + name);
     if (it->second.sizes() != to.sizes()) {
-      throw std::invalid_argument("the optimizer state has another shape: " + name + c10::str(", ", it->second.sizes(),
-                                                                                             " instead of ", to.sizes()));
+      throw std::invalid_argument("the optimizer state has another shape: " + name +
+                                  c10::str(", ", it->second.sizes(), " instead of ", to.sizes()));
     }
     to.copy_(it->second);
   };

@@ -18,8 +18,8 @@ struct AdamWOptions {
   double weight_decay = 0.1;  ///< Not applied to tensors that do not decay.
 };
 
-/// AdamW with decoupled decay (Loshchilov & Hutter 2019, arXiv:1711.05101), the same steps as torch.optim.AdamW, by torch's
-/// fused kernel. Moments have the tensors' dtype and device.
+/// AdamW with decoupled decay (Loshchilov & Hutter 2019, arXiv:1711.05101), the same steps as
+/// torch.optim.AdamW, by torch's fused kernel. Moments have the tensors' dtype and device.
 class AdamW {
  public:
   AdamW(const tuners::TrainableSet& set, const AdamWOptions& options);
@@ -30,7 +30,8 @@ class AdamW {
   using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
   /// "<path>.exp_avg", "<path>.exp_avg_sq" for every tensor: what a checkpoint keeps.
   NamedTensors state() const;
-  /// Takes a saved state over. Throws std::invalid_argument naming a tensor that is missing or of another shape.
+  /// Takes a saved state over. Throws std::invalid_argument naming a tensor that is missing or of
+  /// another shape.
   void load(const NamedTensors& state, int64_t steps_done);
 
  private:

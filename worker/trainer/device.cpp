@@ -15,8 +15,9 @@ Result<at::Device> choose_device(const std::string& wanted, int local_rank) {
   if (wanted == "cpu") return at::Device(at::kCPU);
   const bool available = collective::cuda_available();
   if (wanted == "cuda" && !available) {
-    return fail(ErrorCode::kUnavailable,
-                "device: cuda, but no GPU can be used here; check nvidia-smi, or use device: cpu or auto");
+    return fail(
+        ErrorCode::kUnavailable,
+        "device: cuda, but no GPU can be used here; check nvidia-smi, or use device: cpu or auto");
   }
   if (!available) return at::Device(at::kCPU);
   const int count = collective::load_cuda_plugin().device_count();

@@ -9,12 +9,12 @@
 
 namespace tunefleet::trainer {
 
-/// "auto", "cpu" or "cuda" as a device: auto takes a GPU when there is one. For cuda, the GPU of `local_rank`.
-/// kUnavailable when cuda is asked for and none is there.
+/// "auto", "cpu" or "cuda" as a device: auto takes a GPU when there is one. For cuda, the GPU of
+/// `local_rank`. kUnavailable when cuda is asked for and none is there.
 Result<at::Device> choose_device(const std::string& wanted, int local_rank);
 
-/// The dtype to compute in: the one named, else the model's own; float16 models run in bfloat16, which keeps their range.
-/// kInvalidArgument for another name.
+/// The dtype to compute in: the one named, else the model's own; float16 models run in bfloat16,
+/// which keeps their range. kInvalidArgument for another name.
 Result<at::ScalarType> choose_dtype(const std::string& wanted, const models::ModelConfig& config);
 
 /// Gives torch this rank's part of the machine's cores; OMP_NUM_THREADS in the environment wins.

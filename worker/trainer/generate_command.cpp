@@ -27,8 +27,9 @@ Result<std::vector<std::string>> read_prompts(const GenerateRequest& request) {
     if (line.empty()) continue;
     const auto row = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
     if (!row.is_object() || !row.contains("prompt") || !row["prompt"].is_string()) {
-      return fail(ErrorCode::kInvalidArgument, "a line without a text \"prompt\": " + request.prompts_file.string() +
-                                                   ":" + std::to_string(number));
+      return fail(ErrorCode::kInvalidArgument,
+                  "a line without a text \"prompt\": " + request.prompts_file.string() + ":" +
+                      std::to_string(number));
     }
     prompts.push_back(row["prompt"].get<std::string>());
   }
@@ -38,7 +39,8 @@ Result<std::vector<std::string>> read_prompts(const GenerateRequest& request) {
 /// Turns a prompt into token ids, by the model's chat template or as it is.
 class PromptEncoder {
  public:
-  static Result<PromptEncoder> make(const GenerateRequest& request, const std::filesystem::path& model) {
+  static Result<PromptEncoder> make(const GenerateRequest& request,
+                                    const std::filesystem::path& model) {
     auto tokenizer = data::Tokenizer::load(model);
     if (!tokenizer) return fail(tokenizer.error());
     std::optional<data::ChatTemplate> chat;
@@ -46,7 +48,8 @@ class PromptEncoder {
       const auto source = data::TemplateSource::read(model);
       if (!source) return fail(source.error());
       auto chosen = data::ChatTemplate::choose(
-          request.template_name.empty() ? std::nullopt : std::optional(request.template_name), *source);
+          request.template_name.empty() ? std::nullopt : std::optional(request.template_name),
+          *source);
       if (!chosen) return fail("choosing a chat template (or use --raw)", chosen.error());
       chat = *std::move(chosen);
     }
@@ -71,7 +74,8 @@ class PromptEncoder {
   }
 
  private:
-  PromptEncoder(data::Tokenizer tokenizer, std::optional<data::ChatTemplate> chat, std::string system)
+  PromptEncoder(data::Tokenizer tokenizer, std::optional<data::ChatTemplate> chat,
+                std::string system)
       : tokenizer_(std::move(tokenizer)), template_(std::move(chat)), system_(std::move(system)) {}
 
   data::Tokenizer tokenizer_;
@@ -79,8 +83,10 @@ class PromptEncoder {
   std::string system_;
 };
 
-void print_json(const std::string& prompt, const std::vector<int32_t>& ids, const data::Tokenizer& tokenizer) {
-  const nlohmann::ordered_json line{{"prompt", prompt}, {"text", tokenizer.decode(ids)}, {"token_ids", ids}};
+void print_json(const std::string& prompt, const std::vector<int32_t>& ids,
+                const data::Tokenizer& tokenizer) {
+  const nlohmann::ordered_json line{
+      {"prompt", prompt}, {"text", tokenizer.decode(ids)}, {"token_ids", ids}};
   std::printf("%s\n", line.dump().c_str());
 }
 
@@ -113,7 +119,8 @@ Status generate_text(const GenerateRequest& request) {
   set_threads(1);
   const auto prompts = read_prompts(request);
   if (!prompts) return fail(prompts.error());
-  if (prompts->empty()) return fail(ErrorCode::kInvalidArgument, "nothing to answer: give --prompt or --prompts");
+  if (prompts->empty())
+    return fail(ErrorCode::kInvalidArgument, "nothing to answer: give --prompt or --prompts");
   const auto encoder = PromptEncoder::make(request, request.model);
   if (!encoder) return fail(encoder.error());
   const auto model = load_base(request.model, request.dtype, request.device, 0);

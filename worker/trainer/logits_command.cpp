@@ -13,24 +13,27 @@
 namespace tunefleet::trainer {
 namespace {
 
-Result<std::vector<std::vector<int32_t>>> read_rows(const std::filesystem::path& path, int64_t vocabulary) {
+Result<std::vector<std::vector<int32_t>>> read_rows(const std::filesystem::path& path,
+                                                    int64_t vocabulary) {
   std::ifstream in(path);
   if (!in) return fail(ErrorCode::kNotFound, "cannot read: " + path.string());
   const auto rows = nlohmann::json::parse(in, nullptr, /*allow_exceptions=*/false);
   if (!rows.is_array() || rows.empty()) {
-    return fail(ErrorCode::kInvalidArgument, "not a JSON list of rows of token ids: " + path.string());
+    return fail(ErrorCode::kInvalidArgument,
+                "not a JSON list of rows of token ids: " + path.string());
   }
   std::vector<std::vector<int32_t>> out;
   for (const auto& row : rows) {
     if (!row.is_array() || row.empty()) {
-      return fail(ErrorCode::kInvalidArgument, "not a row of token ids: " + path.string() + ", row " +
-                                                   std::to_string(out.size()));
+      return fail(ErrorCode::kInvalidArgument, "not a row of token ids: " + path.string() +
+                                                   ", row " + std::to_string(out.size()));
     }
     auto& ids = out.emplace_back();
     for (const auto& id : row) {
       if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= vocabulary) {
-        return fail(ErrorCode::kInvalidArgument, "not a token id of this model: " + id.dump() + ", " + path.string() +
-                                                     ", row " + std::to_string(out.size() - 1));
+        return fail(ErrorCode::kInvalidArgument, "not a token id of this model: " + id.dump() +
+                                                     ", " + path.string() + ", row " +
+                                                     std::to_string(out.size() - 1));
       }
       ids.push_back(id.get<int32_t>());
     }

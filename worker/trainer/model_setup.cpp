@@ -5,11 +5,13 @@
 
 namespace tunefleet::trainer {
 
-Result<std::unique_ptr<models::Decoder>> load_base(const std::filesystem::path& directory, const std::string& dtype,
+Result<std::unique_ptr<models::Decoder>> load_base(const std::filesystem::path& directory,
+                                                   const std::string& dtype,
                                                    const std::string& device, int local_rank) {
   if (directory.extension() == ".gguf") {
-    return fail(ErrorCode::kInvalidArgument, "a GGUF file must be imported first: tunefleet models import " +
-                                                 directory.string());
+    return fail(
+        ErrorCode::kInvalidArgument,
+        "a GGUF file must be imported first: tunefleet models import " + directory.string());
   }
   if (!std::filesystem::exists(directory / "config.json")) {
     return fail(ErrorCode::kNotFound, "no such model: " + directory.string() +
@@ -24,10 +26,12 @@ Result<std::unique_ptr<models::Decoder>> load_base(const std::filesystem::path& 
   return models::Decoder::load(directory, {.dtype = *type, .device = *where});
 }
 
-Result<std::unique_ptr<tuners::SwiftModel>> attach_adapters(models::Decoder& model, const std::string& directory) {
+Result<std::unique_ptr<tuners::SwiftModel>> attach_adapters(models::Decoder& model,
+                                                            const std::string& directory) {
   auto swift = std::make_unique<tuners::SwiftModel>(model);
   if (directory.empty()) return swift;
-  if (auto status = tuners::Swift::from_pretrained(*swift, directory, {}, /*trainable=*/false); !status) {
+  if (auto status = tuners::Swift::from_pretrained(*swift, directory, {}, /*trainable=*/false);
+      !status) {
     return fail(status.error());
   }
   return swift;

@@ -10,12 +10,15 @@
 
 namespace tunefleet::trainer {
 
-/// The base model in `directory` on the chosen device. A .gguf file is refused with the command that imports it.
-Result<std::unique_ptr<models::Decoder>> load_base(const std::filesystem::path& directory, const std::string& dtype,
+/// The base model in `directory` on the chosen device. A .gguf file is refused with the command
+/// that imports it.
+Result<std::unique_ptr<models::Decoder>> load_base(const std::filesystem::path& directory,
+                                                   const std::string& dtype,
                                                    const std::string& device, int local_rank);
 
-/// The adapters in `directory` on the model, for inference: a checkpoint of ours, a Swift or a PEFT folder. Without
-/// adapters when `directory` is empty.
-Result<std::unique_ptr<tuners::SwiftModel>> attach_adapters(models::Decoder& model, const std::string& directory);
+/// The adapters in `directory` on the model, for inference: a checkpoint of ours, a Swift or a PEFT
+/// folder. Without adapters when `directory` is empty.
+Result<std::unique_ptr<tuners::SwiftModel>> attach_adapters(models::Decoder& model,
+                                                            const std::string& directory);
 
 }  // namespace tunefleet::trainer

@@ -26,7 +26,8 @@ using Clock = std::chrono::steady_clock;
 constexpr uint32_t kWireVersion = 1;
 constexpr auto kBeatInterval = 1s;
 constexpr auto kResendInterval = 2s;
-constexpr size_t kMaxUnacknowledged = 10000;  ///< Older lines are let go of: they stand in logging.jsonl too.
+constexpr size_t kMaxUnacknowledged =
+    10000;  ///< Older lines are let go of: they stand in logging.jsonl too.
 
 struct Settings {
   std::string endpoint, server_public, public_key, secret_key, job;
@@ -58,7 +59,8 @@ std::string host_name() {
 
 class ZmqReporter : public Reporter {
  public:
-  explicit ZmqReporter(Settings settings) : settings_(std::move(settings)), thread_([this] { run(); }) {}
+  explicit ZmqReporter(Settings settings)
+      : settings_(std::move(settings)), thread_([this] { run(); }) {}
 
   ~ZmqReporter() override {
     {
@@ -77,10 +79,13 @@ class ZmqReporter : public Reporter {
   void tell(const RankMessage& message) override {
     const std::lock_guard lock(mutex_);
     if (waiting_.size() >= kMaxUnacknowledged) waiting_.pop_front();
-    waiting_.push_back({++told_, message, std::chrono::duration_cast<std::chrono::milliseconds>(
-                                              std::chrono::system_clock::now().time_since_epoch())
-                                              .count(),
-                        0, {}});
+    waiting_.push_back({++told_,
+                        message,
+                        std::chrono::duration_cast<std::chrono::milliseconds>(
+                            std::chrono::system_clock::now().time_since_epoch())
+                            .count(),
+                        0,
+                        {}});
   }
 
   void finish(std::chrono::milliseconds limit) override {
@@ -186,10 +191,12 @@ class ZmqReporter : public Reporter {
     while (socket.recv(message, zmq::recv_flags::dontwait)) {
       wire::Envelope envelope;
       if (!envelope.ParseFromArray(message.data(), static_cast<int>(message.size()))) continue;
-      if (envelope.has_rejected()) log::warning("the coordinator rejected a report: " + envelope.rejected().message());
+      if (envelope.has_rejected())
+        log::warning("the coordinator rejected a report: " + envelope.rejected().message());
       if (!envelope.has_ack()) continue;
       const std::lock_guard lock(mutex_);
-      std::erase_if(waiting_, [&](const Waiting& w) { return w.sequence == envelope.ack().sequence(); });
+      std::erase_if(waiting_,
+                    [&](const Waiting& w) { return w.sequence == envelope.ack().sequence(); });
     }
   }
 
@@ -209,7 +216,8 @@ class ZmqReporter : public Reporter {
 Result<std::string> variable(const char* name) {
   const char* value = std::getenv(name);
   if (value == nullptr || *value == '\0') {
-    return fail(ErrorCode::kInvalidArgument, fmt::format("TUNEFLEET_RANK_ENDPOINT is set but {} is not", name));
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("TUNEFLEET_RANK_ENDPOINT is set but {} is not", name));
   }
   return std::string(value);
 }
@@ -217,12 +225,14 @@ Result<std::string> variable(const char* name) {
 Status read_keys(const std::string& path, Settings& settings) {
   std::ifstream in(path);
   const auto keys = nlohmann::json::parse(in, nullptr, /*allow_exceptions=*/false);
-  for (const auto& [name, to] : {std::pair{"server_public", &settings.server_public},
-                                 std::pair{"public", &settings.public_key},
-                                 std::pair{"secret", &settings.secret_key}}) {
+  for (const auto& [name, to] :
+       {std::pair{"server_public", &settings.server_public},
+        std::pair{"public", &settings.public_key}, std::pair{"secret", &settings.secret_key}}) {
     const auto it = keys.is_object() ? keys.find(name) : keys.end();
-    if (!keys.is_object() || it == keys.end() || !it->is_string() || it->get<std::string>().size() != 40) {
-      return fail(ErrorCode::kInvalidArgument, fmt::format("not a CURVE key file: {}, key {}", path, name));
+    if (!keys.is_object() || it == keys.end() || !it->is_string() ||
+        it->get<std::string>().size() != 40) {
+      return fail(ErrorCode::kInvalidArgument,
+                  fmt::format("not a CURVE key file: {}, key {}", path, name));
     }
     *to = it->get<std::string>();
   }

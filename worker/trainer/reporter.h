@@ -27,12 +27,13 @@ struct RankMessage {
   std::string level = "info";    ///< info | warn | error
   std::string type = "message";  ///< message | metrics | checkpoint
   std::string message;
-  std::string data_json;         ///< An object, or empty.
+  std::string data_json;  ///< An object, or empty.
 };
 
-/// Reports to the coordinator when this run belongs to a service; otherwise every call does nothing.
-/// Beats come from a thread apart from training, so that a long step does not look like a dead rank. Training never waits for
-/// the network: messages queue up until the coordinator acknowledges them.
+/// Reports to the coordinator when this run belongs to a service; otherwise every call does
+/// nothing. Beats come from a thread apart from training, so that a long step does not look like a
+/// dead rank. Training never waits for the network: messages queue up until the coordinator
+/// acknowledges them.
 class Reporter {
  public:
   virtual ~Reporter() = default;
@@ -42,8 +43,9 @@ class Reporter {
   virtual void finish(std::chrono::milliseconds limit) = 0;
 };
 
-/// The reporter that TUNEFLEET_RANK_ENDPOINT, TUNEFLEET_CURVE, TUNEFLEET_JOB and TUNEFLEET_ATTEMPT describe; one that does nothing when
-/// there is no endpoint. kInvalidArgument for an unreadable key file or a missing variable.
+/// The reporter that TUNEFLEET_RANK_ENDPOINT, TUNEFLEET_CURVE, TUNEFLEET_JOB and TUNEFLEET_ATTEMPT
+/// describe; one that does nothing when there is no endpoint. kInvalidArgument for an unreadable
+/// key file or a missing variable.
 Result<std::unique_ptr<Reporter>> make_reporter(int rank, int world_size);
 
 }  // namespace tunefleet::trainer

@@ -21,7 +21,8 @@ constexpr uint64_t kMaxStateBytes = 1 << 20;
 nlohmann::json to_json(const RunProgress& p) {
   return {{"step", p.step},
           {"trained_tokens", p.trained_tokens},
-          {"eval_loss_before", p.has_eval_before ? nlohmann::json(p.eval_loss_before) : nlohmann::json()},
+          {"eval_loss_before",
+           p.has_eval_before ? nlohmann::json(p.eval_loss_before) : nlohmann::json()},
           {"train_loss_sum", p.train_loss_sum},
           {"trained_seconds", p.trained_seconds}};
 }
@@ -44,7 +45,8 @@ Result<RunProgress> progress_from(const std::filesystem::path& path) {
   return p;
 }
 
-Status write_state(const std::filesystem::path& directory, const AdamW& optimizer, const RunProgress& progress) {
+Status write_state(const std::filesystem::path& directory, const AdamW& optimizer,
+                   const RunProgress& progress) {
   if (auto status = tuners::make_directory(directory); !status) return status;
   std::vector<at::Tensor> kept;
   std::vector<storage::TensorView> views;
@@ -52,17 +54,21 @@ Status write_state(const std::filesystem::path& directory, const AdamW& optimize
     kept.push_back(tensor.cpu().contiguous());
     views.push_back(tuners::view_of(name, kept.back()));
   }
-  if (auto status = storage::write_safetensors(directory / "optimizer.safetensors", views, {{"format", "pt"}}); !status) {
+  if (auto status = storage::write_safetensors(directory / "optimizer.safetensors", views,
+                                               {{"format", "pt"}});
+      !status) {
     return status;
   }
-  return storage::write_file_atomically(directory / "trainer_state.json", to_json(progress).dump(2));
+  return storage::write_file_atomically(directory / "trainer_state.json",
+                                        to_json(progress).dump(2));
 }
 
-Status fill(const std::filesystem::path& directory, const JobSpec& spec, const tuners::SwiftModel& model,
-            const AdamW& optimizer, const RunProgress& progress) {
+Status fill(const std::filesystem::path& directory, const JobSpec& spec,
+            const tuners::SwiftModel& model, const AdamW& optimizer, const RunProgress& progress) {
   if (auto status = tuners::save_swift(model, directory); !status) return status;
   if (auto status = tuners::save_peft(model, directory / "peft"); !status) return status;
-  if (auto status = storage::write_file_atomically(directory / "args.json", to_json(spec).dump(2)); !status) {
+  if (auto status = storage::write_file_atomically(directory / "args.json", to_json(spec).dump(2));
+      !status) {
     return status;
   }
   if (spec.save_only_model) return {};
@@ -72,17 +78,19 @@ Status fill(const std::filesystem::path& directory, const JobSpec& spec, const t
 }  // namespace
 
 Result<std::filesystem::path> save_checkpoint(CheckpointContext& context, const JobSpec& spec,
-                                              const tuners::SwiftModel& model, const AdamW& optimizer,
-                                              const RunProgress& progress, const nlohmann::json& metrics) {
+                                              const tuners::SwiftModel& model,
+                                              const AdamW& optimizer, const RunProgress& progress,
+                                              const nlohmann::json& metrics) {
   const std::string what = "saving checkpoint-" + std::to_string(progress.step);
   if (context.base_model_digest.empty()) {
     auto digest = storage::model_digest(context.base_model);
     if (!digest) return fail(what, digest.error());
     context.base_model_digest = *std::move(digest);
   }
-  auto writer = storage::CheckpointWriter::begin(context.run, {.attempt = context.attempt,
-                                                               .world_size = context.world_size,
-                                                               .base_model_digest = context.base_model_digest});
+  auto writer = storage::CheckpointWriter::begin(context.run,
+                                                 {.attempt = context.attempt,
+                                                  .world_size = context.world_size,
+                                                  .base_model_digest = context.base_model_digest});
   if (!writer) return fail(what, writer.error());
   if (auto status = fill(writer->directory(), spec, model, optimizer, progress); !status) {
     return fail(what, status.error());
@@ -90,17 +98,20 @@ Result<std::filesystem::path> save_checkpoint(CheckpointContext& context, const 
   auto path = writer->commit(progress.step, metrics);
   if (!path) return fail(what, path.error());
   if (spec.save_total_limit) {
-    const auto pruned = storage::prune_checkpoints(context.run, static_cast<int>(*spec.save_total_limit));
+    const auto pruned =
+        storage::prune_checkpoints(context.run, static_cast<int>(*spec.save_total_limit));
     if (!pruned) return fail("removing old checkpoints", pruned.error());
   }
   return *path;
 }
 
-Result<std::filesystem::path> find_checkpoint(const std::string& wanted, const std::filesystem::path& run) {
+Result<std::filesystem::path> find_checkpoint(const std::string& wanted,
+                                              const std::filesystem::path& run) {
   if (wanted == "latest") {
     auto newest = storage::newest_checkpoint(run);
     if (!newest) return fail(newest.error());
-    if (!*newest) return fail(ErrorCode::kNotFound, "no checkpoint to resume from in " + run.string());
+    if (!*newest)
+      return fail(ErrorCode::kNotFound, "no checkpoint to resume from in " + run.string());
     return **newest;
   }
   const auto manifest = storage::verify_checkpoint(wanted);
@@ -111,15 +122,18 @@ Result<std::filesystem::path> find_checkpoint(const std::string& wanted, const s
 Result<RunProgress> load_run_state(const std::filesystem::path& checkpoint, AdamW& optimizer) {
   const auto state = checkpoint / "state";
   if (!std::filesystem::exists(state)) {
-    return fail(ErrorCode::kInvalidArgument, "the checkpoint was saved without its state (save_only_model), it can only "
-                                             "be started from: name it under adapters instead: " + checkpoint.string());
+    return fail(ErrorCode::kInvalidArgument,
+                "the checkpoint was saved without its state (save_only_model), it can only "
+                "be started from: name it under adapters instead: " +
+                    checkpoint.string());
   }
   auto progress = progress_from(state / "trainer_state.json");
   if (!progress) return progress;
   const auto file = storage::SafetensorsFile::open(state / "optimizer.safetensors");
   if (!file) return fail(file.error());
   AdamW::NamedTensors tensors;
-  for (const auto& view : file->tensors()) tensors.emplace_back(view.name, tuners::copy_tensor(view));
+  for (const auto& view : file->tensors())
+    tensors.emplace_back(view.name, tuners::copy_tensor(view));
   try {
     optimizer.load(tensors, progress->step);
   } catch (const std::invalid_argument& e) {

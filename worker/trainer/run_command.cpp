@@ -45,11 +45,14 @@ int64_t attempt_from_environment() {
 
 Status check_world(const JobSpec& spec, const collective::Group& group) {
   if (spec.workers == group.size()) return {};
-  return fail(ErrorCode::kInvalidArgument,
-              "the job wants workers: " + std::to_string(spec.workers) + ", but " + std::to_string(group.size()) +
-                  (group.size() == 1 ? " rank was started; start it with mpirun -np " + std::to_string(spec.workers) +
-                                           ", through the service, or with --set workers=1"
-                                     : " ranks were started; use --set workers=" + std::to_string(group.size())));
+  return fail(
+      ErrorCode::kInvalidArgument,
+      "the job wants workers: " + std::to_string(spec.workers) + ", but " +
+          std::to_string(group.size()) +
+          (group.size() == 1
+               ? " rank was started; start it with mpirun -np " + std::to_string(spec.workers) +
+                     ", through the service, or with --set workers=1"
+               : " ranks were started; use --set workers=" + std::to_string(group.size())));
 }
 
 Status write_text(const std::filesystem::path& path, const nlohmann::json& value) {
@@ -57,10 +60,12 @@ Status write_text(const std::filesystem::path& path, const nlohmann::json& value
 }
 
 /// Puts the job's adapters on the model: those of a checkpoint to resume, given ones, or a new one.
-Status attach(const JobSpec& spec, const std::optional<std::filesystem::path>& resume, tuners::SwiftModel& swift) {
+Status attach(const JobSpec& spec, const std::optional<std::filesystem::path>& resume,
+              tuners::SwiftModel& swift) {
   if (resume) return tuners::Swift::from_pretrained(swift, *resume);
   for (const auto& adapter : spec.adapters) {
-    if (auto status = tuners::Swift::from_pretrained(swift, adapter); !status) return fail("adapters", status.error());
+    if (auto status = tuners::Swift::from_pretrained(swift, adapter); !status)
+      return fail("adapters", status.error());
   }
   if (!spec.adapters.empty()) return {};
   const auto options = tuners::lora_options_from_job(spec);
@@ -71,7 +76,8 @@ Status attach(const JobSpec& spec, const std::optional<std::filesystem::path>& r
 Result<nlohmann::json> train(Run& run, const std::filesystem::path& model_directory) {
   auto& group = *run.group;
   const bool first = group.rank() == 0;
-  auto model = load_base(model_directory, run.spec.torch_dtype.value_or(""), run.spec.device, group.local_rank());
+  auto model = load_base(model_directory, run.spec.torch_dtype.value_or(""), run.spec.device,
+                         group.local_rank());
   if (!model) return fail(model.error());
   std::optional<std::filesystem::path> resume;
   if (run.spec.resume_from_checkpoint) {
@@ -89,7 +95,8 @@ Result<nlohmann::json> train(Run& run, const std::filesystem::path& model_direct
   }
   auto log = TrainingLog::open(first ? run.output : std::filesystem::path());
   if (!log) return fail(log.error());
-  const CheckpointContext checkpoints{run.output, attempt_from_environment(), group.size(), model_directory, {}};
+  const CheckpointContext checkpoints{
+      run.output, attempt_from_environment(), group.size(), model_directory, {}};
   const auto plan = make_run_plan(run.spec, data->rows(), group.size());
   Trainer trainer({run.spec, **model, swift, *data, group, *run.reporter, *log, checkpoints}, plan);
   if (resume) {
@@ -98,7 +105,8 @@ Result<nlohmann::json> train(Run& run, const std::filesystem::path& model_direct
   auto result = trainer.run();
   if (!result) return result;
   if (first) {
-    if (auto status = write_text(run.output / "result.json", *result); !status) return fail(status.error());
+    if (auto status = write_text(run.output / "result.json", *result); !status)
+      return fail(status.error());
   }
   return result;
 }
@@ -108,7 +116,8 @@ Result<nlohmann::json> train_without_exceptions(Run& run, const std::filesystem:
   try {
     return train(run, model);
   } catch (const c10::OutOfMemoryError& e) {
-    return fail(ErrorCode::kResourceExhausted, std::string("out of GPU memory: ") + e.what_without_backtrace());
+    return fail(ErrorCode::kResourceExhausted,
+                std::string("out of GPU memory: ") + e.what_without_backtrace());
   } catch (const std::bad_alloc&) {
     return fail(ErrorCode::kResourceExhausted, "out of memory");
   } catch (const c10::Error& e) {
@@ -125,8 +134,17 @@ void write_error(const Run& run, int rank, const Error& error) {
   std::error_code ignored;
   std::filesystem::create_directories(run.output / "exit", ignored);
   const nlohmann::json value{{"code", error_code_name(error.code)}, {"message", error.message}};
-  if (auto status = write_text(run.output / "exit" / (std::to_string(rank) + ".error.json"), value); !status) {
+  if (auto status = write_text(run.output / "exit" / (std::to_string(rank) + ".error.json"), value);
+      !status) {
     log::error(status.error().message);
+  }
+}
+
+/// A relative path that is not there from here but is beside the job file means the one beside it.
+void find_beside(const std::filesystem::path& job, std::vector<std::string>& paths) {
+  for (auto& path : paths) {
+    const auto beside = job.parent_path() / path;
+    if (!std::filesystem::exists(path) && std::filesystem::exists(beside)) path = beside.string();
   }
 }
 
@@ -134,21 +152,29 @@ Status prepare(const RunRequest& request, Run& run, std::filesystem::path& model
   auto spec = load_job_file(request.job, request.settings);
   if (!spec) return fail(spec.error());
   run.spec = *std::move(spec);
-  run.output = !request.output_dir.empty() ? request.output_dir : std::filesystem::path(run.spec.output_dir);
-  if (run.output.empty()) run.output = std::filesystem::path("output") / std::filesystem::path(run.spec.model).filename();
+  for (auto* paths : {&run.spec.dataset, &run.spec.val_dataset, &run.spec.adapters})
+    find_beside(request.job, *paths);
+  run.output =
+      !request.output_dir.empty() ? request.output_dir : std::filesystem::path(run.spec.output_dir);
+  if (run.output.empty())
+    run.output = std::filesystem::path("output") / std::filesystem::path(run.spec.model).filename();
   std::error_code error;
   std::filesystem::create_directories(run.output, error);
-  if (error) return fail(ErrorCode::kPermissionDenied, "cannot make the output directory: " + run.output.string() + ", " + error.message());
+  if (error)
+    return fail(ErrorCode::kPermissionDenied, "cannot make the output directory: " +
+                                                  run.output.string() + ", " + error.message());
   run.output = std::filesystem::canonical(run.output);
   const char* models = std::getenv("TUNEFLEET_MODELS");
-  auto found = storage::resolve_model(models == nullptr ? "." : models, run.spec.model, storage::ModelPaths::kPathsAllowed);
+  auto found = storage::resolve_model(models == nullptr ? "." : models, run.spec.model,
+                                      storage::ModelPaths::kPathsAllowed);
   if (!found) return fail(found.error());
   model = *std::move(found);
   return {};
 }
 
 Status join_group(Run& run) {
-  const bool cuda = run.spec.device == "cuda" || (run.spec.device == "auto" && collective::cuda_available());
+  const bool cuda =
+      run.spec.device == "cuda" || (run.spec.device == "auto" && collective::cuda_available());
   try {
     run.group = collective::make_group({.cuda = cuda});
   } catch (const c10::Error& e) {
@@ -196,7 +222,8 @@ int run_training(const RunRequest& request) {
   if (auto status = prepare(request, run, model); !status) return failed(run, status.error());
   if (auto status = join_group(run); !status) return failed(run, status.error());
   if (run.group->rank() == 0) {
-    if (auto status = write_text(run.output / "args.json", to_json(run.spec)); !status) return failed(run, status.error());
+    if (auto status = write_text(run.output / "args.json", to_json(run.spec)); !status)
+      return failed(run, status.error());
   }
   const auto result = train_without_exceptions(run, model);
   if (!result) return failed(run, result.error());

@@ -13,7 +13,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 at::Tensor key_tensor(const data::Batch& batch) {
   const auto keys = token_keys(batch);
@@ -78,14 +80,16 @@ Result<nlohmann::json> Trainer::run() {
 
 Trainer::Control Trainer::agree_on_control() {
   const double limit = parts_.spec.max_minutes * 60.0;
-  std::vector<double> words{stop_requested() ? 1.0 : 0.0, limit > 0.0 ? progress_.trained_seconds / limit : 0.0};
+  std::vector<double> words{stop_requested() ? 1.0 : 0.0,
+                            limit > 0.0 ? progress_.trained_seconds / limit : 0.0};
   parts_.group.broadcast(words);
   return {words[0] != 0.0, words[1]};
 }
 
 double Trainer::learning_rate(const Control& control) const {
   const auto steps = static_cast<double>(progress_.step);
-  return plan_.schedule.at(std::max(steps, control.fraction * static_cast<double>(plan_.max_steps)));
+  return plan_.schedule.at(
+      std::max(steps, control.fraction * static_cast<double>(plan_.max_steps)));
 }
 
 Status Trainer::step(const Control& control) {
@@ -95,8 +99,9 @@ Status Trainer::step(const Control& control) {
   sync_.all_reduce();
   grad_norm_ = sync_.norm();
   if (!std::isfinite(grad_norm_)) {
-    return fail(ErrorCode::kInvalidArgument, "training diverged: the gradient is not finite at step " +
-                                                 std::to_string(progress_.step + 1) + "; lower learning_rate");
+    return fail(ErrorCode::kInvalidArgument,
+                "training diverged: the gradient is not finite at step " +
+                    std::to_string(progress_.step + 1) + "; lower learning_rate");
   }
   const double limit = parts_.spec.max_grad_norm;
   if (limit > 0.0 && grad_norm_ > limit) sync_.scale(limit / (grad_norm_ + 1e-6));
@@ -115,8 +120,10 @@ void Trainer::run_micro_batches(const std::vector<int64_t>& rows) {
   progress_.trained_tokens += labelled;
   if (labelled == 0) return;
   const double scale = 1.0 / static_cast<double>(labelled);
-  const auto anchor = parts_.spec.gradient_checkpointing ? trainable_.tensors.front().tensor : at::Tensor();
-  for (const auto& mine : data::shard(rows, parts_.group.rank(), parts_.group.size(), plan_.micro_batch)) {
+  const auto anchor =
+      parts_.spec.gradient_checkpointing ? trainable_.tensors.front().tensor : at::Tensor();
+  for (const auto& mine :
+       data::shard(rows, parts_.group.rank(), parts_.group.size(), plan_.micro_batch)) {
     if (mine.empty() || parts_.data.labelled_tokens(mine) == 0) continue;
     const auto raw = parts_.data.batch(mine);
     const auto batch = token_batch(raw);
@@ -144,7 +151,8 @@ Status Trainer::after_step() {
   }
   const bool last = progress_.step == plan_.max_steps;
   if (last || plan_.save_every <= 0 || progress_.step % plan_.save_every != 0) return {};
-  if (auto status = log_window(); !status) return status;  // So that the checkpoint's sums are whole.
+  if (auto status = log_window(); !status)
+    return status;  // So that the checkpoint's sums are whole.
   report_status("saving");
   return save();
 }
@@ -154,7 +162,8 @@ bool Trainer::logs_at(int64_t step) const {
 }
 
 Status Trainer::evaluate_now() {
-  last_evaluation_ = evaluate(parts_.model, parts_.data.eval, parts_.spec.per_device_eval_batch_size, parts_.group);
+  last_evaluation_ = evaluate(parts_.model, parts_.data.eval,
+                              parts_.spec.per_device_eval_batch_size, parts_.group);
   evaluated_at_ = progress_.step;
   return log_evaluation(*last_evaluation_);
 }
@@ -173,12 +182,14 @@ double Trainer::remaining_seconds() const {
   const double per_step = progress_.trained_seconds / static_cast<double>(progress_.step);
   const double by_steps = per_step * static_cast<double>(plan_.max_steps - progress_.step);
   const double limit = parts_.spec.max_minutes * 60.0;
-  return limit > 0.0 ? std::max(0.0, std::min(by_steps, limit - progress_.trained_seconds)) : by_steps;
+  return limit > 0.0 ? std::max(0.0, std::min(by_steps, limit - progress_.trained_seconds))
+                     : by_steps;
 }
 
 /// max_steps, or fewer when max_minutes will end the run before.
 int64_t Trainer::expected_steps() const {
-  if (parts_.spec.max_minutes <= 0.0 || progress_.step == 0 || progress_.trained_seconds <= 0.0) return plan_.max_steps;
+  if (parts_.spec.max_minutes <= 0.0 || progress_.step == 0 || progress_.trained_seconds <= 0.0)
+    return plan_.max_steps;
   const double per_step = progress_.trained_seconds / static_cast<double>(progress_.step);
   const auto more = static_cast<int64_t>(std::ceil(remaining_seconds() / per_step));
   return std::min(plan_.max_steps, progress_.step + more);
@@ -189,12 +200,15 @@ Status Trainer::save() {
   if (parts_.group.rank() != 0) return {};
   nlohmann::json metrics{{"step", progress_.step}, {"train_loss", status_.loss}};
   if (last_evaluation_) metrics["eval_loss"] = last_evaluation_->loss;
-  const auto path = save_checkpoint(parts_.checkpoints, parts_.spec, parts_.swift, optimizer_, progress_, metrics);
+  const auto path = save_checkpoint(parts_.checkpoints, parts_.spec, parts_.swift, optimizer_,
+                                    progress_, metrics);
   if (!path) return fail(path.error());
   checkpoint_ = *path;
   log::info("saved " + checkpoint_.string());
-  const nlohmann::json data{{"path", checkpoint_.string()}, {"step", progress_.step}, {"metrics", metrics}};
-  parts_.reporter.tell({"info", "checkpoint", "saved checkpoint-" + std::to_string(progress_.step), data.dump()});
+  const nlohmann::json data{
+      {"path", checkpoint_.string()}, {"step", progress_.step}, {"metrics", metrics}};
+  parts_.reporter.tell(
+      {"info", "checkpoint", "saved checkpoint-" + std::to_string(progress_.step), data.dump()});
   return {};
 }
 
@@ -205,19 +219,21 @@ nlohmann::json Trainer::result(const std::string& stopped_by) const {
   }
   const auto steps = static_cast<double>(std::max<int64_t>(1, progress_.step));
   const bool evaluated = last_evaluation_ && evaluated_at_ == progress_.step;
-  return {{"checkpoint", checkpoint_.string()},
-          {"step", progress_.step},
-          {"max_steps", plan_.max_steps},
-          {"trained_tokens", progress_.trained_tokens},
-          {"train_loss", progress_.train_loss_sum / steps},
-          {"eval_loss_before", progress_.has_eval_before ? nlohmann::json(progress_.eval_loss_before) : nlohmann::json()},
-          {"eval_loss", evaluated ? nlohmann::json(last_evaluation_->loss) : nlohmann::json()},
-          {"tokens_per_s", timed_seconds_ > 0.0 ? total_tokens_ / timed_seconds_ : 0.0},
-          {"seconds", seconds_since(started_)},
-          {"stopped_by", stopped_by},
-          {"adapters", parts_.swift.adapter_names()},
-          {"trainable_parameters", trainable_.numel()},
-          {"rank_digests", digests}};
+  return {
+      {"checkpoint", checkpoint_.string()},
+      {"step", progress_.step},
+      {"max_steps", plan_.max_steps},
+      {"trained_tokens", progress_.trained_tokens},
+      {"train_loss", progress_.train_loss_sum / steps},
+      {"eval_loss_before",
+       progress_.has_eval_before ? nlohmann::json(progress_.eval_loss_before) : nlohmann::json()},
+      {"eval_loss", evaluated ? nlohmann::json(last_evaluation_->loss) : nlohmann::json()},
+      {"tokens_per_s", timed_seconds_ > 0.0 ? total_tokens_ / timed_seconds_ : 0.0},
+      {"seconds", seconds_since(started_)},
+      {"stopped_by", stopped_by},
+      {"adapters", parts_.swift.adapter_names()},
+      {"trainable_parameters", trainable_.numel()},
+      {"rank_digests", digests}};
 }
 
 }  // namespace tunefleet::trainer

@@ -37,18 +37,20 @@ struct TrainerParts {
   CheckpointContext checkpoints;
 };
 
-/// The step loop of one rank. Every rank runs the same steps on its own rows; what a step trains on, draws and computes depends on
-/// (job, step) and the number of ranks alone, so that a resumed run is bit-equal to an undisturbed one.
+/// The step loop of one rank. Every rank runs the same steps on its own rows; what a step trains
+/// on, draws and computes depends on (job, step) and the number of ranks alone, so that a resumed
+/// run is bit-equal to an undisturbed one.
 ///
-///   control -> forward and backward of each micro-batch -> all-reduce -> clip -> AdamW -> log, evaluate, save
+///   control -> forward and backward of each micro-batch -> all-reduce -> clip -> AdamW -> log,
+///   evaluate, save
 class Trainer {
  public:
   Trainer(const TrainerParts& parts, const RunPlan& plan);
 
   /// Continues from a verified checkpoint whose adapters are on the model already.
   Status resume(const std::filesystem::path& checkpoint);
-  /// To the end, a stop signal or max_minutes. Returns result.json's content (the same on all ranks but for `checkpoint`,
-  /// which rank 0 knows). kInvalidArgument when the loss is no longer finite.
+  /// To the end, a stop signal or max_minutes. Returns result.json's content (the same on all ranks
+  /// but for `checkpoint`, which rank 0 knows). kInvalidArgument when the loss is no longer finite.
   Result<nlohmann::json> run();
 
  private:
@@ -90,8 +92,8 @@ class Trainer {
   RankStatus status_;
   double grad_norm_ = 0.0;
   double learning_rate_ = 0.0;
-  double total_tokens_ = 0.0;      ///< Input tokens of this attempt, all ranks (known on rank 0).
-  double timed_seconds_ = 0.0;     ///< Seconds in steps of this attempt.
+  double total_tokens_ = 0.0;   ///< Input tokens of this attempt, all ranks (known on rank 0).
+  double timed_seconds_ = 0.0;  ///< Seconds in steps of this attempt.
   std::optional<Evaluation> last_evaluation_;
   int64_t evaluated_at_ = -1;
   int64_t saved_at_ = -1;

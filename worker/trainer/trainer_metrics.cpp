@@ -16,7 +16,9 @@ std::string number(const char* format, double value) {
   return text;
 }
 
-double gib(int64_t bytes) { return static_cast<double>(bytes) / static_cast<double>(int64_t{1} << 30); }
+double gib(int64_t bytes) {
+  return static_cast<double>(bytes) / static_cast<double>(int64_t{1} << 30);
+}
 
 }  // namespace
 
@@ -36,7 +38,8 @@ Status Trainer::log_window() {
   status_.tokens_per_s = sums[3] / std::max(1e-9, window.seconds);
   report_status(status_.phase);
   if (parts_.group.rank() != 0) return {};
-  const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
+  const double elapsed =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
   const auto at = std::to_string(progress_.step) + "/" + std::to_string(plan_.max_steps);
   nlohmann::ordered_json record{
       {"loss", rounded(status_.loss)},
@@ -53,8 +56,8 @@ Status Trainer::log_window() {
       {"all_reduced_bytes", parts_.group.size() > 1 ? sync_.bytes() : 0},
   };
   const auto text = "step " + at + "  loss " + number("%.4f", status_.loss) + "  lr " +
-                    number("%.3g", learning_rate_) + "  " + number("%.0f", status_.tokens_per_s) + " tokens/s  " +
-                    duration_text(remaining_seconds()) + " left";
+                    number("%.3g", learning_rate_) + "  " + number("%.0f", status_.tokens_per_s) +
+                    " tokens/s  " + duration_text(remaining_seconds()) + " left";
   log::info(text);
   parts_.reporter.tell({"info", "metrics", text, record.dump()});
   return parts_.log.write(record);
@@ -68,8 +71,8 @@ Status Trainer::log_evaluation(const Evaluation& evaluation) {
                                 {"eval_tokens", evaluation.tokens},
                                 {"epoch", rounded(plan_.epoch_at(progress_.step))},
                                 {"global_step/max_steps", at}};
-  const auto text = "step " + at + "  held-out loss " + number("%.4f", evaluation.loss) + "  token accuracy " +
-                    number("%.3f", evaluation.token_acc);
+  const auto text = "step " + at + "  held-out loss " + number("%.4f", evaluation.loss) +
+                    "  token accuracy " + number("%.3f", evaluation.token_acc);
   log::info(text);
   parts_.reporter.tell({"info", "metrics", text, record.dump()});
   return parts_.log.write(record);

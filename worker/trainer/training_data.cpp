@@ -20,16 +20,20 @@ Result<data::RowEncoder> make_encoder(const JobSpec& spec, const std::filesystem
   const auto source = data::TemplateSource::read(model);
   if (!source) return fail(source.error());
   auto chat = data::ChatTemplate::choose(spec.template_, *source);
-  // A model without a known chat template can still train on token ids; rows of text then name the problem.
+  // A model without a known chat template can still train on token ids; rows of text then name the
+  // problem.
   if (!chat && spec.template_) return fail(chat.error());
   data::EncodeOptions options;
   options.system = spec.system;
   options.max_length = spec.max_length.value_or(config.max_position_embeddings);
-  if (spec.packing) options.max_length = std::min(options.max_length, spec.packing_length.value_or(options.max_length));
+  if (spec.packing)
+    options.max_length =
+        std::min(options.max_length, spec.packing_length.value_or(options.max_length));
   const auto truncation = data::truncation_named(spec.truncation_strategy);
   if (!truncation) return fail(truncation.error());
   options.truncation = *truncation;
-  return data::RowEncoder(*std::move(tokenizer), chat ? std::optional(*std::move(chat)) : std::nullopt, options);
+  return data::RowEncoder(*std::move(tokenizer),
+                          chat ? std::optional(*std::move(chat)) : std::nullopt, options);
 }
 
 Status load_parts(const JobSpec& spec, const data::RowEncoder& encoder, TrainingData& out) {
@@ -55,9 +59,10 @@ Status check_ids(const data::EncodedDataset& examples, int64_t vocabulary) {
   for (int64_t i = 0; i < examples.size(); ++i) {
     for (const int32_t id : examples.input_ids(i)) {
       if (id >= 0 && id < vocabulary) continue;
-      return fail(ErrorCode::kInvalidArgument, "token id is past the model's vocabulary: " + std::to_string(id) +
-                                                   ", vocab_size " + std::to_string(vocabulary) + ", example " +
-                                                   std::to_string(i + 1));
+      return fail(ErrorCode::kInvalidArgument,
+                  "token id is past the model's vocabulary: " + std::to_string(id) +
+                      ", vocab_size " + std::to_string(vocabulary) + ", example " +
+                      std::to_string(i + 1));
     }
   }
   return {};
@@ -69,13 +74,15 @@ int64_t TrainingData::labelled_tokens(const std::vector<int64_t>& rows) const {
   int64_t count = 0;
   const auto add = [&](int64_t example) {
     const auto labels = train.labels(example);
-    if (!labels.empty()) count += std::count_if(labels.begin() + 1, labels.end(), [](int32_t l) { return l >= 0; });
+    if (!labels.empty())
+      count += std::count_if(labels.begin() + 1, labels.end(), [](int32_t l) { return l >= 0; });
   };
   for (const int64_t row : rows) {
     if (packs.empty()) {
       add(row);
     } else {
-      std::for_each(packs[static_cast<size_t>(row)].begin(), packs[static_cast<size_t>(row)].end(), add);
+      std::for_each(packs[static_cast<size_t>(row)].begin(), packs[static_cast<size_t>(row)].end(),
+                    add);
     }
   }
   return count;

@@ -14,7 +14,8 @@
 
 namespace tunefleet::trainer {
 
-/// What a run trains and evaluates on, the same on every rank. A row is one example, or with packing a pack of them.
+/// What a run trains and evaluates on, the same on every rank. A row is one example, or with
+/// packing a pack of them.
 struct TrainingData {
   data::EncodedDataset train;
   data::EncodedDataset eval;
@@ -28,7 +29,8 @@ struct TrainingData {
   data::Batch batch(const std::vector<int64_t>& rows) const;
 };
 
-/// Reads, encodes, splits and packs what the job names. Errors are the data room's, with file and line.
+/// Reads, encodes, splits and packs what the job names. Errors are the data room's, with file and
+/// line.
 Result<TrainingData> load_training_data(const JobSpec& spec, const std::filesystem::path& model,
                                         const models::ModelConfig& config);
 

@@ -12,18 +12,23 @@ Result<TrainingLog> TrainingLog::open(const std::filesystem::path& directory) {
   if (directory.empty()) return log;
   log.path_ = directory / "logging.jsonl";
   log.out_.open(log.path_, std::ios::app);
-  if (!log.out_) return fail(ErrorCode::kPermissionDenied, fmt::format("cannot write: {}", log.path_.string()));
+  if (!log.out_)
+    return fail(ErrorCode::kPermissionDenied, fmt::format("cannot write: {}", log.path_.string()));
   return log;
 }
 
 Status TrainingLog::write(const nlohmann::ordered_json& record) {
   if (path_.empty()) return {};
   out_ << record.dump() << '\n' << std::flush;
-  if (!out_) return fail(ErrorCode::kResourceExhausted, fmt::format("cannot append, is the disk full? {}", path_.string()));
+  if (!out_)
+    return fail(ErrorCode::kResourceExhausted,
+                fmt::format("cannot append, is the disk full? {}", path_.string()));
   return {};
 }
 
-double rounded(double value) { return std::isfinite(value) ? std::round(value * 1e8) / 1e8 : value; }
+double rounded(double value) {
+  return std::isfinite(value) ? std::round(value * 1e8) / 1e8 : value;
+}
 
 std::string duration_text(double seconds) {
   const auto whole = static_cast<int64_t>(std::max(0.0, std::round(seconds)));

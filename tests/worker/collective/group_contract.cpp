@@ -1,4 +1,5 @@
-// What every group promises, checked by each rank; mpirun starts it at several sizes. Exit code 0: all held.
+// What every group promises, checked by each rank; mpirun starts it at several sizes. Exit code 0:
+// all held.
 
 #include <torch/torch.h>
 
@@ -24,18 +25,20 @@ void check_all_reduce(collective::Group& group) {
     auto flat = torch::arange(size, at::kFloat) * (group.rank() + 1);
     group.all_reduce_sum(flat);
     const int64_t factor = static_cast<int64_t>(group.size()) * (group.size() + 1) / 2;
-    expect(torch::allclose(flat, torch::arange(size, at::kFloat) * factor), "all-reduce gives the sum", group);
+    expect(torch::allclose(flat, torch::arange(size, at::kFloat) * factor),
+           "all-reduce gives the sum", group);
   }
   torch::manual_seed(group.rank());
   auto noise = torch::randn({4099});
   group.all_reduce_sum(noise);
   const tuners::TrainableSet bits{{{"noise", noise}}, 0};
   const auto digests = group.all_gather(collective::bits_digest(bits));
-  for (const uint64_t digest : digests) expect(digest == digests[0], "all-reduce gives the same bits", group);
+  for (const uint64_t digest : digests)
+    expect(digest == digests[0], "all-reduce gives the same bits", group);
   auto narrow = torch::full({5}, group.rank() + 1).to(at::kBFloat16);
   group.all_reduce_sum(narrow);
-  expect(narrow[0].item<float>() == static_cast<float>(group.size() * (group.size() + 1) / 2), "bfloat16 is summed",
-         group);
+  expect(narrow[0].item<float>() == static_cast<float>(group.size() * (group.size() + 1) / 2),
+         "bfloat16 is summed", group);
 }
 
 void check_small_values(collective::Group& group) {
@@ -57,7 +60,8 @@ void check_sync(collective::Group& group) {
   expect(sync.bytes() == 11 * 4, "what is reduced is the trainable tensors", group);
   (a.sum() * (group.rank() + 1) + b.sum()).backward();
   sync.all_reduce();
-  expect(a.grad()[0][0].item<int>() == group.size() * (group.size() + 1) / 2, "gradients are summed", group);
+  expect(a.grad()[0][0].item<int>() == group.size() * (group.size() + 1) / 2,
+         "gradients are summed", group);
   expect(b.grad()[4].item<int>() == group.size(), "gradients are summed", group);
   if (group.size() == 1) return;
   const tuners::TrainableSet other{{{"a", a}}, static_cast<uint64_t>(group.rank())};

@@ -13,7 +13,8 @@ struct AttentionCase {
 class AttentionTest : public testing::TestWithParam<AttentionCase> {};
 
 /// Softmax over what each token may see, written out with one mask over all tokens.
-at::Tensor written_out(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionCase& c) {
+at::Tensor written_out(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                       const AttentionCase& c) {
   const int64_t n = q.size(0);
   auto mask = torch::zeros({n, n}, at::kBool);
   for (size_t s = 0; s + 1 < c.boundaries.size(); ++s) {
@@ -24,7 +25,8 @@ at::Tensor written_out(const at::Tensor& q, const at::Tensor& k, const at::Tenso
   const auto group = c.heads / c.kv_heads;
   const auto keys = k.repeat_interleave(group, 1).transpose(0, 1);
   const auto values = v.repeat_interleave(group, 1).transpose(0, 1);
-  auto scores = q.transpose(0, 1).matmul(keys.transpose(1, 2)) / std::sqrt(static_cast<double>(c.dim));
+  auto scores =
+      q.transpose(0, 1).matmul(keys.transpose(1, 2)) / std::sqrt(static_cast<double>(c.dim));
   scores = scores.masked_fill(mask.logical_not(), -INFINITY);
   return scores.softmax(-1).matmul(values).transpose(0, 1).reshape({n, c.heads * c.dim});
 }
@@ -33,12 +35,14 @@ TEST_P(AttentionTest, EachSequenceSeesOnlyItsPast) {
   torch::manual_seed(8);
   const auto& c = GetParam();
   const int64_t n = c.boundaries.back();
-  std::vector<at::Tensor> ours{draw({n, c.heads, c.dim}, at::kFloat), draw({n, c.kv_heads, c.dim}, at::kFloat),
+  std::vector<at::Tensor> ours{draw({n, c.heads, c.dim}, at::kFloat),
+                               draw({n, c.kv_heads, c.dim}, at::kFloat),
                                draw({n, c.kv_heads, c.dim}, at::kFloat)};
   std::vector<at::Tensor> theirs;
   for (const auto& t : ours) theirs.push_back(wide(t));
   const auto dy = torch::randn({n, c.heads * c.dim});
-  const auto y = causal_attention(ours[0], ours[1], ours[2], c.boundaries, c.window, 1.0 / std::sqrt(static_cast<double>(c.dim)));
+  const auto y = causal_attention(ours[0], ours[1], ours[2], c.boundaries, c.window,
+                                  1.0 / std::sqrt(static_cast<double>(c.dim)));
   y.backward(dy);
   const auto wanted = written_out(theirs[0], theirs[1], theirs[2], c);
   wanted.backward(dy);
@@ -47,7 +51,8 @@ TEST_P(AttentionTest, EachSequenceSeesOnlyItsPast) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, AttentionTest,
-                         testing::Values(AttentionCase{{0, 1}, 1, 1, 2, 0}, AttentionCase{{0, 9}, 4, 4, 8, 0},
+                         testing::Values(AttentionCase{{0, 1}, 1, 1, 2, 0},
+                                         AttentionCase{{0, 9}, 4, 4, 8, 0},
                                          AttentionCase{{0, 9, 18, 20}, 6, 2, 8, 0},
                                          AttentionCase{{0, 3, 3, 10}, 2, 1, 4, 0},
                                          AttentionCase{{0, 12, 17}, 4, 2, 8, 3},

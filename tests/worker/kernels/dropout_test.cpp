@@ -38,7 +38,8 @@ TEST(DropoutTest, StepsAndStreamsDrawAnew) {
   const tuners::ForwardContext two{.training = true, .seed = 1, .step = 2, .token_keys = keys};
   const auto base = dropout(x, keys, dropout_key(one, 5), 0.5);
   for (const uint64_t other : {dropout_key(two, 5), dropout_key(one, 6)}) {
-    const double agreement = dropout(x, keys, other, 0.5).eq(base).to(at::kFloat).mean().item<double>();
+    const double agreement =
+        dropout(x, keys, other, 0.5).eq(base).to(at::kFloat).mean().item<double>();
     EXPECT_NEAR(agreement, 0.5, 0.05);
   }
 }

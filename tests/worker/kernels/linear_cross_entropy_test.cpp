@@ -31,7 +31,8 @@ TEST_P(LinearCrossEntropyTest, LossAndGradientsAreTorchs) {
   expect_close(hidden.grad(), wh.grad(), tolerance, "dhidden");
   expect_close(weight.grad(), ww.grad(), tolerance, "dweight");
   EXPECT_EQ(sums.rows, c.rows);
-  EXPECT_NEAR(sums.loss * 0.25, wanted.item<double>(), tolerance * std::max(1.0, std::abs(wanted.item<double>())));
+  EXPECT_NEAR(sums.loss * 0.25, wanted.item<double>(),
+              tolerance * std::max(1.0, std::abs(wanted.item<double>())));
   if (c.dtype == at::kFloat) {
     EXPECT_EQ(sums.correct, logits.argmax(-1).eq(targets).sum().item<int64_t>());
   }
@@ -39,8 +40,10 @@ TEST_P(LinearCrossEntropyTest, LossAndGradientsAreTorchs) {
 
 // 5000 tokens of 2,000 words: several chunks, the last one short.
 INSTANTIATE_TEST_SUITE_P(Shapes, LinearCrossEntropyTest,
-                         testing::Values(HeadCase{0, 8, 11, at::kFloat}, HeadCase{1, 1, 1, at::kFloat},
-                                         HeadCase{3, 8, 11, at::kFloat}, HeadCase{65, 48, 384, at::kBFloat16},
+                         testing::Values(HeadCase{0, 8, 11, at::kFloat},
+                                         HeadCase{1, 1, 1, at::kFloat},
+                                         HeadCase{3, 8, 11, at::kFloat},
+                                         HeadCase{65, 48, 384, at::kBFloat16},
                                          HeadCase{5000, 16, 2000, at::kFloat}));
 
 TEST(LinearCrossEntropyLawTest, WithoutGradientTheLossIsTheSame) {
@@ -58,7 +61,8 @@ TEST(LinearCrossEntropyLawTest, WithoutGradientTheLossIsTheSame) {
 TEST(LinearCrossEntropyLawTest, FarApartLogitsStayFinite) {
   const auto hidden = torch::tensor({{1.0F}, {-1.0F}}).requires_grad_(true);
   const auto weight = torch::tensor({{300.0F}, {-300.0F}, {0.0F}});
-  const auto loss = linear_cross_entropy(hidden, weight, torch::tensor({1, 1}, at::kLong), 1.0, nullptr);
+  const auto loss =
+      linear_cross_entropy(hidden, weight, torch::tensor({1, 1}, at::kLong), 1.0, nullptr);
   loss.backward();
   EXPECT_NEAR(loss.item<double>(), 600.0, 1e-3);
   EXPECT_TRUE(hidden.grad().isfinite().all().item<bool>());

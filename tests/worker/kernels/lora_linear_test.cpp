@@ -30,13 +30,14 @@ class LoraLinearTest : public testing::TestWithParam<LoraCase> {
   }
 
   /// x W^T + b + sum of scaling * (drop(x) A^T) B^T on float32 copies.
-  at::Tensor formula(const at::Tensor& x, const at::Tensor& bias, const std::vector<at::Tensor>& factors) const {
+  at::Tensor formula(const at::Tensor& x, const at::Tensor& bias,
+                     const std::vector<at::Tensor>& factors) const {
     auto y = x.matmul(weight_.to(at::kFloat).t());
     if (bias.defined()) y = y + bias;
     for (size_t i = 0; i < updates_.size(); ++i) {
       const auto& update = updates_[i];
-      const auto mask = dropout(torch::ones(x.sizes()), context_.token_keys, dropout_key(context_, update.stream),
-                                update.dropout);
+      const auto mask = dropout(torch::ones(x.sizes()), context_.token_keys,
+                                dropout_key(context_, update.stream), update.dropout);
       y = y + update.scaling * (x * mask).matmul(factors[2 * i].t()).matmul(factors[2 * i + 1].t());
     }
     return y;
@@ -72,13 +73,15 @@ TEST_P(LoraLinearTest, OutputAndGradientsAreTheFormulas) {
   EXPECT_FALSE(weight_.grad().defined()) << "the frozen weight must get no gradient";
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Shapes, LoraLinearTest,
-    testing::Values(LoraCase{1, 1, 1, {1}, false, 0.0, at::kFloat}, LoraCase{5, 7, 3, {2}, true, 0.0, at::kFloat},
-                    LoraCase{33, 64, 96, {8}, false, 0.0, at::kFloat}, LoraCase{33, 64, 96, {8}, false, 0.3, at::kFloat},
-                    LoraCase{20, 48, 80, {4, 1, 8}, true, 0.1, at::kFloat},
-                    LoraCase{20, 48, 80, {}, true, 0.0, at::kFloat}, LoraCase{0, 48, 80, {4}, false, 0.0, at::kFloat},
-                    LoraCase{33, 64, 96, {8, 2}, true, 0.2, at::kBFloat16}));
+INSTANTIATE_TEST_SUITE_P(Shapes, LoraLinearTest,
+                         testing::Values(LoraCase{1, 1, 1, {1}, false, 0.0, at::kFloat},
+                                         LoraCase{5, 7, 3, {2}, true, 0.0, at::kFloat},
+                                         LoraCase{33, 64, 96, {8}, false, 0.0, at::kFloat},
+                                         LoraCase{33, 64, 96, {8}, false, 0.3, at::kFloat},
+                                         LoraCase{20, 48, 80, {4, 1, 8}, true, 0.1, at::kFloat},
+                                         LoraCase{20, 48, 80, {}, true, 0.0, at::kFloat},
+                                         LoraCase{0, 48, 80, {4}, false, 0.0, at::kFloat},
+                                         LoraCase{33, 64, 96, {8, 2}, true, 0.2, at::kBFloat16}));
 
 TEST(LoraLinearLawTest, EvaluationDoesNotDropOut) {
   const auto x = torch::randn({4, 8});

@@ -9,7 +9,9 @@ namespace {
 class PointwiseTest : public testing::TestWithParam<KernelCase> {
  protected:
   PointwiseTest() { torch::manual_seed(3); }
-  at::Tensor input(double scale = 1.0) { return draw({GetParam().rows, GetParam().width}, GetParam().dtype, scale); }
+  at::Tensor input(double scale = 1.0) {
+    return draw({GetParam().rows, GetParam().width}, GetParam().dtype, scale);
+  }
 };
 
 TEST_P(PointwiseTest, RmsNormAndItsGradientsAreTheFormulas) {

@@ -31,7 +31,8 @@ class DecoderTest : public testing::TestWithParam<std::string> {};
 TEST_P(DecoderTest, SequencesInABatchDoNotSeeEachOther) {
   const TinyModel tiny(GetParam());
   const auto model = tiny.load();
-  const std::vector<std::vector<int32_t>> rows{some_ids(9, 1), some_ids(1, 2), some_ids(14, 3), some_ids(14, 4)};
+  const std::vector<std::vector<int32_t>> rows{some_ids(9, 1), some_ids(1, 2), some_ids(14, 3),
+                                               some_ids(14, 4)};
   const auto together = logits_of(*model, flat(rows));
   int64_t from = 0;
   for (const auto& row : rows) {
@@ -75,19 +76,24 @@ TEST_P(DecoderTest, CheckpointingChangesNoGradient) {
       slot->override_value = slot->base.clone().requires_grad_(true);
       trained.push_back(slot->override_value);
     }
-    model->loss(batch, {.training = true}, 1.0, nullptr, checkpointing ? trained.front() : at::Tensor()).backward();
+    model
+        ->loss(batch, {.training = true}, 1.0, nullptr,
+               checkpointing ? trained.front() : at::Tensor())
+        .backward();
     std::vector<at::Tensor> out;
     for (const auto& t : trained) out.push_back(t.grad());
     return out;
   };
   const auto plain = gradients(false);
   const auto recomputed = gradients(true);
-  for (size_t i = 0; i < plain.size(); ++i) kernels::expect_close(recomputed[i], plain[i], 1e-5, "gradient");
+  for (size_t i = 0; i < plain.size(); ++i)
+    kernels::expect_close(recomputed[i], plain[i], 1e-5, "gradient");
 }
 
-INSTANTIATE_TEST_SUITE_P(Configs, DecoderTest,
-                         testing::Values("", R"("attention_bias": true)", R"("tie_word_embeddings": true)",
-                                         R"("rope_scaling": {"rope_type": "linear", "factor": 3.0})"));
+INSTANTIATE_TEST_SUITE_P(
+    Configs, DecoderTest,
+    testing::Values("", R"("attention_bias": true)", R"("tie_word_embeddings": true)",
+                    R"("rope_scaling": {"rope_type": "linear", "factor": 3.0})"));
 
 TEST(DecoderLossTest, IsTheMeanOfTheShiftedRowsWhenScaledSo) {
   const TinyModel tiny;
@@ -115,19 +121,22 @@ TEST(DecoderLoadTest, NamesTheTensorThatIsMissingOrOfAnotherShape) {
             "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6})";
   const auto missing = Decoder::load(untied.directory(), {});
   ASSERT_FALSE(missing);
-  EXPECT_NE(missing.error().message.find("lm_head.weight"), std::string::npos) << missing.error().message;
+  EXPECT_NE(missing.error().message.find("lm_head.weight"), std::string::npos)
+      << missing.error().message;
 
   const TinyModel wide(R"("intermediate_size": 41)");
   const auto shaped = Decoder::load(wide.directory(), {});
   ASSERT_FALSE(shaped);
-  EXPECT_NE(shaped.error().message.find("mlp.gate_proj.weight, [40, 24] instead of [41, 24]"), std::string::npos)
+  EXPECT_NE(shaped.error().message.find("mlp.gate_proj.weight, [40, 24] instead of [41, 24]"),
+            std::string::npos)
       << shaped.error().message;
 }
 
 TEST(GenerationTest, SameSeedSameDrawsAndStopsAtTheEnd) {
   const TinyModel tiny;
   const auto model = tiny.load();
-  const GenerationOptions options{.max_new_tokens = 60, .temperature = 2.0, .seed = 5, .stop_at_eos = true};
+  const GenerationOptions options{
+      .max_new_tokens = 60, .temperature = 2.0, .seed = 5, .stop_at_eos = true};
   const auto one = generate(*model, some_ids(4), options);
   EXPECT_EQ(one, generate(*model, some_ids(4), options));
   auto other = options;

@@ -19,9 +19,8 @@ constexpr int64_t kFfn = 40;
 
 void write_weights(const std::filesystem::path& path, bool bias, bool tied) {
   std::map<std::string, at::Tensor> tensors;
-  const auto add = [&](const std::string& name, at::IntArrayRef shape, double scale = 0.3, double mean = 0.0) {
-    tensors[name] = torch::randn(shape) * scale + mean;
-  };
+  const auto add = [&](const std::string& name, at::IntArrayRef shape, double scale = 0.3,
+                       double mean = 0.0) { tensors[name] = torch::randn(shape) * scale + mean; };
   const auto linear = [&](const std::string& name, int64_t out, int64_t in, bool with_bias) {
     add(name + ".weight", {out, in});
     if (with_bias) add(name + ".bias", {out});

@@ -11,8 +11,9 @@
 
 namespace tunefleet::models {
 
-/// Writes a two-layer decoder with random weights as a Hugging Face directory and loads it; removed with this object.
-/// `extra` are members of config.json over the defaults: R"("attention_bias": true)".
+/// Writes a two-layer decoder with random weights as a Hugging Face directory and loads it; removed
+/// with this object. `extra` are members of config.json over the defaults: R"("attention_bias":
+/// true)".
 class TinyModel {
  public:
   explicit TinyModel(const std::string& extra = {}, const std::string& model_type = "llama");

@@ -17,7 +17,8 @@ tuners::TrainableSet two_tensors() {
 
 void set_gradients(const tuners::TrainableSet& set, int64_t step) {
   torch::manual_seed(100 + step);
-  for (const auto& entry : set.tensors) entry.tensor.mutable_grad() = torch::randn(entry.tensor.sizes());
+  for (const auto& entry : set.tensors)
+    entry.tensor.mutable_grad() = torch::randn(entry.tensor.sizes());
 }
 
 TEST(AdamWTest, StepsAreTorchsOwn) {
@@ -37,7 +38,8 @@ TEST(AdamWTest, StepsAreTorchsOwn) {
     plain.step();
   }
   for (size_t i = 0; i < 2; ++i) {
-    EXPECT_TRUE(torch::allclose(set.tensors[i].tensor, copy.tensors[i].tensor, 1e-6, 1e-7)) << set.tensors[i].path;
+    EXPECT_TRUE(torch::allclose(set.tensors[i].tensor, copy.tensors[i].tensor, 1e-6, 1e-7))
+        << set.tensors[i].path;
   }
 }
 
@@ -60,7 +62,8 @@ TEST(AdamWTest, SavedAndLoadedGoesOnBitForBit) {
   set_gradients(stopped, 3);
   straight.step(1e-2);
   second.step(1e-2);
-  for (size_t i = 0; i < 2; ++i) EXPECT_TRUE(torch::equal(whole.tensors[i].tensor, stopped.tensors[i].tensor));
+  for (size_t i = 0; i < 2; ++i)
+    EXPECT_TRUE(torch::equal(whole.tensors[i].tensor, stopped.tensors[i].tensor));
 }
 
 TEST(AdamWTest, AStateOfOtherTensorsIsRefused) {

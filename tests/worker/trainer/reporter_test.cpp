@@ -91,7 +91,8 @@ TEST_F(ReporterTest, BeatsCarryTheNewestStatus) {
   auto reporter = make_reporter(1, 2);
   ASSERT_TRUE(reporter) << reporter.error().message;
   (*reporter)->update({.phase = "training", .step = 12, .max_steps = 40, .loss = 2.5});
-  const auto envelope = next_that([](const auto& e) { return e.has_rank_beat() && e.rank_beat().step() == 12; });
+  const auto envelope =
+      next_that([](const auto& e) { return e.has_rank_beat() && e.rank_beat().step() == 12; });
   ASSERT_TRUE(envelope);
   EXPECT_EQ(envelope->version(), 1U);
   EXPECT_EQ(envelope->rank_beat().job(), "ftjob-1");
@@ -116,7 +117,8 @@ TEST_F(ReporterTest, WhatWasToldIsSentAgainUntilAcknowledged) {
   acknowledge(again->sequence());
   const auto start = std::chrono::steady_clock::now();
   (*reporter)->finish(4000ms);
-  EXPECT_LT(std::chrono::steady_clock::now() - start, 3s) << "all is acknowledged: nothing to wait for";
+  EXPECT_LT(std::chrono::steady_clock::now() - start, 3s)
+      << "all is acknowledged: nothing to wait for";
 }
 
 TEST_F(ReporterTest, WithoutACoordinatorNothingHangs) {

@@ -18,7 +18,8 @@ TEST(ScheduleTest, RatesAreThoseOfTransformers) {
     const auto& rates = entry["rates"];
     for (size_t step = 0; step < rates.size(); ++step) {
       EXPECT_NEAR(schedule.at(static_cast<double>(step)), rates[step].get<double>(), 1e-12)
-          << entry["type"] << " warm-up " << entry["warmup"] << " of " << entry["total"] << ", step " << step;
+          << entry["type"] << " warm-up " << entry["warmup"] << " of " << entry["total"]
+          << ", step " << step;
     }
   }
 }
