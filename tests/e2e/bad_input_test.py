@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Gives the trainer and the importer what they must refuse, and checks how: the exit code, the thing named, no hang.
 
-Exit codes of the programs: 2 for the user's input, 3 for the machine's failures. Each case names what its message holds.
+The trainer exits with 2 for the user's input and 3 for the machine's failures, the importer with 1 for a file it cannot use.
+Each case names what its message holds.
 """
 import json
 import os
@@ -17,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "oracle"))
 import programs
 import tiny_models
 
-USER, MACHINE = 2, 3
+USER, MACHINE, IMPORT_FAILED = 2, 3, 1
 TIME_LIMIT_S = 60
 GOOD_LINE = '{"messages": [{"role": "user", "content": "Define x."}, {"role": "assistant", "content": "A letter."}]}\n'
 
@@ -120,7 +121,7 @@ def gguf_cases(cases):
         file = cases.file(f"{name}.gguf", damaged)
         finished = programs.run([programs.program("tunefleet"), "models", "import", file, "--models",
                                  cases.scratch / "imported", "--name", name], TIME_LIMIT_S)
-        cases.expect(f"GGUF: {name}", finished, USER, [f"{name}.gguf"])
+        cases.expect(f"GGUF: {name}", finished, IMPORT_FAILED, [f"{name}.gguf"])
         cases.checks.that(f"GGUF: {name}: nothing is left", not (cases.scratch / "imported" / name).exists())
         Path(file).unlink()
 

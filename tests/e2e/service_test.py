@@ -163,7 +163,7 @@ def restart(checks, service, client, job):
     checks.equal("the service stops without leaving a process", service.stop(), [])
     service.start()
     client = service.client()
-    checks.equal("the key is still the same", service.key, key)
+    checks.that("the key is still the same", service.key == key)
     checks.equal("every job is still there", [found.id for found in client.fine_tuning.jobs.list(limit=100)], before)
     checks.equal("with its end", client.fine_tuning.jobs.retrieve(job).status, "succeeded")
 
