@@ -11,14 +11,13 @@
 #include "coordinator/fleet/fleet_state.h"
 #include "coordinator/fleet/gang_outcome.h"
 #include "coordinator/queue/job_store.h"
+#include "proto/wire_version.h"
 
 namespace tunefleet::wire {
 class Envelope;
 }
 
 namespace tunefleet::coordinator {
-
-inline constexpr uint32_t kWireVersion = 1;
 
 struct ReconcilerOptions {
   std::filesystem::path jobs_directory{};

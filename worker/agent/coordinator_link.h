@@ -7,10 +7,9 @@
 
 #include "proto/result.h"
 #include "proto/wire.pb.h"
+#include "proto/wire_version.h"
 
 namespace tunefleet::agent {
-
-inline constexpr uint32_t kWireVersion = 1;
 
 /// The keys of this node: a JSON file {"server_public", "public", "secret"} in Z85, mode 0600.
 struct NodeKeys {

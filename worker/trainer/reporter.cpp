@@ -16,6 +16,7 @@
 
 #include "proto/log.h"
 #include "proto/wire.pb.h"
+#include "proto/wire_version.h"
 
 namespace tunefleet::trainer {
 namespace {
@@ -23,7 +24,6 @@ namespace {
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
-constexpr uint32_t kWireVersion = 1;
 constexpr auto kBeatInterval = 1s;
 constexpr auto kResendInterval = 2s;
 constexpr size_t kMaxUnacknowledged =
