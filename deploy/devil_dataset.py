@@ -23,6 +23,7 @@ DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 PART_OF_SPEECH = r"(?:n\.pl|n|v\.t|v\.i|v|adj\. and n|adj|adv|pp|p\.p|pron?|x)\."
 ENTRY = re.compile(rf"(?P<head>[A-Z][A-Z'. ,()a-z?-]*?)(?:,?\s*\b(?P<pos>{PART_OF_SPEECH})|[.?])\s+(?P<text>.+)", re.S)
 LETTER = re.compile(r"(?P<head>[A-Z]),? (?=is |in |has |\(double|the )")  # An entry on a letter is one sentence with it.
+UNFIT = re.compile(r"\b(?:ni[g]{2}er|negro)", re.I)  # Words of 1911 that a model of today should not learn.
 SHORTEST, LONGEST = 20, 700  # Characters of a definition that teach the voice and fit a short row.
 
 
@@ -94,7 +95,7 @@ def conversation(entry):
         answer = f"{title} {definition}"
     else:
         return None
-    if len(definition) < SHORTEST or definition.startswith("See "):
+    if len(definition) < SHORTEST or definition.startswith("See ") or UNFIT.search(answer):
         return None
     asked = head.lower() if len(head) > 1 and "." not in head else head
     return head, {"messages": [{"role": "user", "content": f"Define {asked.rstrip('.')}."},
