@@ -28,8 +28,9 @@ at::Tensor onednn_linear(const at::Tensor& x, const at::Tensor& weight, const at
 
 }  // namespace
 
-at::Tensor matmul_nt(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  if (takes_onednn(x, weight)) return onednn_linear(x, weight, bias);
+at::Tensor matmul_nt(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                     Product product) {
+  if (product == Product::kFast && takes_onednn(x, weight)) return onednn_linear(x, weight, bias);
   return at::linear(x, weight, bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt);
 }
 

@@ -23,6 +23,7 @@ struct Call : torch::CustomClassHolder {
   };
   std::vector<Update> updates;
   bool bias = false;
+  Product product = Product::kFast;
   at::Tensor token_keys;
   /// Number of A_i among the inputs; B_i is the next.
   size_t factor(size_t i) const { return 2 + (bias ? 1 : 0) + 2 * i; }
@@ -39,7 +40,7 @@ class LoraLinear : public torch::autograd::Function<LoraLinear> {
  public:
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
                             at::TensorList others, const CallPointer& call) {
-    auto y = matmul_nt(x, weight, call->bias ? others.front() : at::Tensor());
+    auto y = matmul_nt(x, weight, call->bias ? others.front() : at::Tensor(), call->product);
     variable_list saved{x, weight};
     for (size_t i = 0; i < call->updates.size(); ++i) {
       const auto& a = others[call->factor(i) - 2];
@@ -98,6 +99,8 @@ at::Tensor lora_linear(const at::Tensor& x, const at::Tensor& weight, const at::
   auto call = c10::make_intrusive<Call>();
   call->token_keys = context.token_keys;
   call->bias = bias.defined();
+  // Outside training the digits count for more than the time: logits compare with transformers'.
+  call->product = context.training ? Product::kFast : Product::kReference;
   std::vector<at::Tensor> others;
   others.reserve(2 * updates.size() + 1);
   if (call->bias) others.push_back(bias);
