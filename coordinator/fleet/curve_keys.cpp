@@ -9,7 +9,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
-#include "coordinator/launch/run_directory.h"
+#include "storage/atomic_file.h"
 
 namespace tunefleet::coordinator {
 namespace {
@@ -51,7 +51,7 @@ Result<nlohmann::json> read_secret(const std::filesystem::path& path) {
 
 Status allow(const std::filesystem::path& directory, const std::string& name,
              const std::string& public_key) {
-  return write_file_atomically(directory / "allowed" / (name + ".pub"), public_key + "\n");
+  return storage::write_file_atomically(directory / "allowed" / (name + ".pub"), public_key + "\n");
 }
 
 /// Makes <name>.json for a node that knows the coordinator by `server_public`.
@@ -62,7 +62,8 @@ Status write_node(const std::filesystem::path& directory, const std::string& nam
   const nlohmann::json object{
       {"server_public", server_public}, {"public", keys->public_key}, {"secret", keys->secret_key}};
   if (auto allowed = allow(directory, name, keys->public_key); !allowed) return allowed;
-  return write_file_atomically(directory / (name + ".json"), object.dump(2) + "\n", kSecretMode);
+  return storage::write_file_atomically(directory / (name + ".json"), object.dump(2) + "\n",
+                                        kSecretMode);
 }
 
 Result<CurveKeyPair> ensure_coordinator(const std::filesystem::path& path) {
@@ -70,7 +71,7 @@ Result<CurveKeyPair> ensure_coordinator(const std::filesystem::path& path) {
     const auto keys = new_key_pair();
     if (!keys) return fail(keys.error());
     const nlohmann::json object{{"public", keys->public_key}, {"secret", keys->secret_key}};
-    const auto written = write_file_atomically(path, object.dump(2) + "\n", kSecretMode);
+    const auto written = storage::write_file_atomically(path, object.dump(2) + "\n", kSecretMode);
     if (!written) return fail(written.error());
   }
   const auto object = read_secret(path);
