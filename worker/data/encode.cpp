@@ -146,10 +146,12 @@ Result<Sample> RowEncoder::encode_conversation(std::span<const Message> messages
 
 Result<Sample> RowEncoder::encode_row(const DatasetRow& row) const {
   if (row.form != DatasetForm::kPretokenised) return encode_conversation(row.messages, false);
+  const int64_t vocabulary =
+      options_.vocab_size > 0 ? options_.vocab_size : tokenizer_.vocab_size();
   const auto highest = std::ranges::max_element(row.input_ids);
-  if (highest != row.input_ids.end() && *highest >= tokenizer_.vocab_size()) {
+  if (highest != row.input_ids.end() && *highest >= vocabulary) {
     return fail(ErrorCode::kInvalidArgument, fmt::format("token id past the vocabulary: {} >= {}",
-                                                         *highest, tokenizer_.vocab_size()));
+                                                         *highest, vocabulary));
   }
   return Sample{row.input_ids, row.labels};
 }

@@ -32,6 +32,8 @@ struct EncodeOptions {
   int64_t max_length = 0;  ///< In tokens; 0: no bound.
   Truncation truncation = Truncation::kDelete;
   int64_t threads = 0;  ///< 0: as many as the machine has.
+  /// Ids that the model has rows for; 0: those the tokenizer has. Embeddings are often padded.
+  int64_t vocab_size = 0;
 };
 
 /// What was left out or shortened: no row goes missing without being counted here.

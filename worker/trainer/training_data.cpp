@@ -25,6 +25,7 @@ Result<data::RowEncoder> make_encoder(const JobSpec& spec, const std::filesystem
   if (!chat && spec.template_) return fail(chat.error());
   data::EncodeOptions options;
   options.system = spec.system;
+  options.vocab_size = config.vocab_size;
   options.max_length = spec.max_length.value_or(config.max_position_embeddings);
   if (spec.packing)
     options.max_length =
