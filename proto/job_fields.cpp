@@ -1,19 +1,9 @@
 #include "proto/job_fields.h"
 
-#include <fmt/format.h>
-
-#include <cmath>
 #include <initializer_list>
 
 namespace tunefleet {
 namespace {
-
-constexpr Limits at_least(double min) { return {.min = min}; }
-constexpr Limits above(double min) { return {.min = min, .above_min = true}; }
-constexpr Limits between(double min, double max) { return {.min = min, .max = max}; }
-constexpr Limits from_to_below(double min, double max) {
-  return {.min = min, .max = max, .below_max = true};
-}
 
 using Fields = std::initializer_list<JobField>;
 
@@ -210,18 +200,6 @@ struct KindText {
 };
 
 }  // namespace
-
-bool Limits::contains(double value) const {
-  const bool low_enough = below_max ? value < max : value <= max;
-  const bool high_enough = above_min ? value > min : value >= min;
-  return low_enough && high_enough;
-}
-
-std::string Limits::text() const {
-  if (std::isinf(min)) return {};
-  if (std::isinf(max)) return fmt::format("{} {}", above_min ? "above" : "at least", min);
-  return fmt::format("from {} to {}{}", min, below_max ? "below " : "", max);
-}
 
 std::string_view JobField::kind_text() const { return std::visit(KindText{}, member); }
 

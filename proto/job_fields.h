@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <limits>
 #include <map>
 #include <optional>
 #include <string>
@@ -10,6 +9,7 @@
 #include <vector>
 
 #include "proto/job_spec.h"
+#include "proto/limits.h"
 
 namespace tunefleet {
 
@@ -20,18 +20,6 @@ using FieldMember =
                  std::vector<std::string> JobSpec::*, std::vector<int64_t> JobSpec::*,
                  std::map<std::string, int64_t> JobSpec::*,
                  std::map<std::string, double> JobSpec::*>;
-
-/// What a number may be; for lists and maps it holds for each value.
-struct Limits {
-  double min = -std::numeric_limits<double>::infinity();
-  double max = std::numeric_limits<double>::infinity();
-  bool above_min = false;  ///< min itself is excluded.
-  bool below_max = false;  ///< max itself is excluded.
-
-  bool contains(double value) const;
-  /// "at least 1", "above 0", "from 0 to below 1"; empty when everything is allowed.
-  std::string text() const;
-};
 
 /// One key of the job file. The table of them drives reading, writing, checking and documentation.
 struct JobField {
