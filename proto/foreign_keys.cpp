@@ -12,9 +12,9 @@ struct ForeignKey {
 
 constexpr std::string_view kOnlyLora =
     "belongs to a tuner that is not supported: remove it, tuner_type lora is what trains";
-constexpr std::string_view kOnlyLoraIsTrained =
-    "chooses among the base model's own weights, which stay frozen: use modules_to_save to train "
-    "whole modules";
+constexpr std::string_view kOneModel =
+    "chooses among the parts of a multimodal model: remove it, and use freeze_parameters with "
+    "tuner_type full";
 constexpr std::string_view kNoQuantization =
     "quantised base models are not supported: remove it, and use torch_dtype: bfloat16 to save "
     "memory";
@@ -22,10 +22,6 @@ constexpr std::string_view kNoSharding =
     "sharding the model over ranks is not supported, each rank holds all of it: remove it, and set "
     "workers for "
     "data-parallel training";
-constexpr std::string_view kNoGalore =
-    "GaLore is not supported: remove it, tuner_type lora saves optimizer memory too";
-constexpr std::string_view kNoLisa =
-    "LISA is not supported: remove it, and name the layers in layers_to_transform";
 constexpr std::string_view kAlwaysTokenized =
     "has no effect here, rows are tokenised by the ranks as they start: remove it";
 constexpr std::string_view kDtype =
@@ -42,12 +38,6 @@ constexpr std::array kForeignKeys{
     ForeignKey{"bnb_*", kNoQuantization},
     ForeignKey{"load_in_*", kNoQuantization},
     ForeignKey{"hqq_*", kNoQuantization},
-    ForeignKey{"use_galore", kNoGalore},
-    ForeignKey{"galore_*", kNoGalore},
-    ForeignKey{"lisa_*", kNoLisa},
-    ForeignKey{
-        "use_liger_kernel",
-        "Liger kernels are not supported: remove it, the built-in fused kernels are always on"},
     ForeignKey{"attn_impl",
                "has no choice here: remove it, attention is always scaled-dot-product (sdpa)"},
     ForeignKey{"padding_free",
@@ -89,7 +79,7 @@ constexpr std::array kForeignKeys{
     ForeignKey{"bf16", kDtype},
     ForeignKey{"dtype", kDtype},
     // Training.
-    ForeignKey{"optimizer", "is not supported: remove it, the optimizer is AdamW"},
+    ForeignKey{"optimizer", "is not supported: choose by optim, or use_galore"},
     ForeignKey{"lr_scheduler_kwargs",
                "is not supported: remove it, and choose by lr_scheduler_type and warmup_steps"},
     ForeignKey{"max_epochs", "is not supported: use num_train_epochs, max_steps or max_minutes"},
@@ -139,8 +129,9 @@ constexpr std::array kForeignKeys{
                "LoRA+ is not supported: remove it, A and B train at the same learning_rate"},
     ForeignKey{"target_parameters",
                "is not supported: name modules in target_modules or target_regex"},
-    ForeignKey{"freeze_*", kOnlyLoraIsTrained},
-    ForeignKey{"trainable_parameters*", kOnlyLoraIsTrained},
+    ForeignKey{"freeze_llm", kOneModel},
+    ForeignKey{"freeze_vit", kOneModel},
+    ForeignKey{"freeze_aligner", kOneModel},
     ForeignKey{"adapter_*", kOnlyLora},
     ForeignKey{"llamapro_*", kOnlyLora},
     ForeignKey{"adalora_*", kOnlyLora},

@@ -18,7 +18,7 @@ const Fields kModelFields{
      {},
      {"chatml", "llama3", "qwen", "plain"}},
     {"system", "Model", &JobSpec::system, "System prompt for rows that have none."},
-    {"tuner_type", "Model", &JobSpec::tuner_type, "What is trained.", {}, {"lora"}},
+    {"tuner_type", "Model", &JobSpec::tuner_type, "What is trained.", {}, {"lora", "full"}},
     {"tuner_backend",
      "Model",
      &JobSpec::tuner_backend,
@@ -62,7 +62,8 @@ const Fields kDataFields{
 };
 
 const Fields kTrainingFields{
-    {"learning_rate", "Training", &JobSpec::learning_rate, "Learning rate after the warm-up.", above(0)},
+    {"learning_rate", "Training", &JobSpec::learning_rate, 
+     "Learning rate after the warm-up; with tuner_type full 1e-5 unless it is given.", above(0)},
     {"lr_scheduler_type",
      "Training",
      &JobSpec::lr_scheduler_type,
@@ -94,9 +95,11 @@ const Fields kTrainingFields{
     {"optim",
      "Training",
      &JobSpec::optim,
-     "Both name the same AdamW.",
+     "The first two name the same AdamW.",
      {},
-     {"adamw_torch", "adamw_torch_fused"}},
+     {"adamw_torch", "adamw_torch_fused", "adafactor"}},
+    {"use_liger_kernel", "Training", &JobSpec::use_liger_kernel,
+     "Fused kernels, which are on unless this is false: then plain torch operations."},
     {"save_strategy",
      "Training",
      &JobSpec::save_strategy,
@@ -165,6 +168,69 @@ const Fields kLoraFields{
      "Module name -> alpha, where it differs from `lora_alpha`.", above(0)},
 };
 
+const Fields kFullFields{
+    {"freeze_parameters", "Full tuning", &JobSpec::freeze_parameters,
+     "Parameters that do not train, by the beginnings of their paths."},
+    {"freeze_parameters_regex", "Full tuning", &JobSpec::freeze_parameters_regex,
+     "The same, by a regular expression found anywhere in the path."},
+    {"freeze_parameters_ratio", "Full tuning", &JobSpec::freeze_parameters_ratio,
+     "Part of the model's numbers that does not train, counted from the input on.", between(0, 1)},
+    {"trainable_parameters", "Full tuning", &JobSpec::trainable_parameters,
+     "Parameters that train although the keys above freeze them."},
+    {"trainable_parameters_regex", "Full tuning", &JobSpec::trainable_parameters_regex,
+     "The same, by a regular expression."},
+    {"lisa_activated_layers", "Full tuning", &JobSpec::lisa_activated_layers,
+     "LISA: so many layers train at a time, drawn at random; 0: all. 2 or 8 are usual.",
+     at_least(0)},
+    {"lisa_step_interval", "Full tuning", &JobSpec::lisa_step_interval,
+     "Steps after which LISA draws its layers anew.", at_least(1)},
+};
+
+const Fields kGaloreFields{
+    {"use_galore", "GaLore", &JobSpec::use_galore,
+     "Keep the optimizer's state of matrices in a low-rank subspace of their gradients."},
+    {"galore_target_modules", "GaLore", &JobSpec::galore_target_modules,
+     "Texts, one of which a module's path must contain; empty: every linear layer but the head."},
+    {"galore_rank", "GaLore", &JobSpec::galore_rank, "Rank of the subspace.", at_least(1)},
+    {"galore_update_proj_gap", "GaLore", &JobSpec::galore_update_proj_gap,
+     "Steps after which the subspace is found anew.", at_least(1)},
+    {"galore_scale", "GaLore", &JobSpec::galore_scale, "Scales the projected update.", above(0)},
+    {"galore_proj_type",
+     "GaLore",
+     &JobSpec::galore_proj_type,
+     "Which side of a gradient is projected; std: the one that leaves the smaller state.",
+     {},
+     {"std", "reverse_std", "left", "right", "full"}},
+    {"galore_with_embedding", "GaLore", &JobSpec::galore_with_embedding,
+     "The embedding too, when galore_target_modules is empty."},
+    {"galore_optim_per_parameter", "GaLore", &JobSpec::galore_optim_per_parameter,
+     "Update each tensor within the backward pass and free its gradient at once; needs "
+     "gradient_accumulation_steps 1 and does not clip."},
+    {"galore_svd",
+     "GaLore",
+     &JobSpec::galore_svd,
+     "How the subspace is found; randomized: the range finder, far faster.",
+     {},
+     {"exact", "randomized"}},
+    {"galore_quantization", "GaLore", &JobSpec::galore_quantization,
+     "Q-GaLore: 8-bit optimizer state, 8-bit weights, subspaces found anew only while they move."},
+    {"galore_int8_weights", "GaLore", &JobSpec::galore_int8_weights,
+     "The targeted weights in 8 bits, updated with stochastic rounding; unset: as "
+     "galore_quantization."},
+    {"galore_proj_quant", "GaLore", &JobSpec::galore_proj_quant,
+     "Q-GaLore: keep the projector quantised."},
+    {"galore_proj_bits", "GaLore", &JobSpec::galore_proj_bits, "Its bits.", between(1, 8)},
+    {"galore_proj_group_size", "GaLore", &JobSpec::galore_proj_group_size,
+     "Numbers of it that share a scale.", at_least(1)},
+    {"galore_cos_threshold", "GaLore", &JobSpec::galore_cos_threshold,
+     "Q-GaLore: a subspace whose direction keeps this cosine is found anew less often.",
+     between(-1, 1)},
+    {"galore_gamma_proj", "GaLore", &JobSpec::galore_gamma_proj,
+     "By which factor the gap then grows.", at_least(1)},
+    {"galore_queue_size", "GaLore", &JobSpec::galore_queue_size,
+     "Cosines that must be known first.", at_least(1)},
+};
+
 const Fields kServiceFields{
     {"name", "Service", &JobSpec::name,
      "Shown in lists, and part of the tuned model's name; at most 64 bytes, without / and :."},
@@ -187,6 +253,7 @@ struct KindText {
   std::string_view operator()(std::optional<int64_t> JobSpec::*) const { return "whole number"; }
   std::string_view operator()(double JobSpec::*) const { return "number"; }
   std::string_view operator()(bool JobSpec::*) const { return "true or false"; }
+  std::string_view operator()(std::optional<bool> JobSpec::*) const { return "true or false"; }
   std::string_view operator()(std::vector<std::string> JobSpec::*) const { return "list of texts"; }
   std::string_view operator()(std::vector<int64_t> JobSpec::*) const {
     return "list of whole numbers";
@@ -207,7 +274,8 @@ const std::vector<JobField>& job_fields() {
   static const std::vector<JobField> fields = [] {
     std::vector<JobField> all;
     for (const auto& section :
-         {kModelFields, kDataFields, kTrainingFields, kLoraFields, kServiceFields}) {
+         {kModelFields, kDataFields, kTrainingFields, kLoraFields, kFullFields, kGaloreFields,
+          kServiceFields}) {
       all.insert(all.end(), section.begin(), section.end());
     }
     return all;

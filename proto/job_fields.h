@@ -17,8 +17,8 @@ namespace tunefleet {
 using FieldMember =
     std::variant<std::string JobSpec::*, std::optional<std::string> JobSpec::*, int64_t JobSpec::*,
                  std::optional<int64_t> JobSpec::*, double JobSpec::*, bool JobSpec::*,
-                 std::vector<std::string> JobSpec::*, std::vector<int64_t> JobSpec::*,
-                 std::map<std::string, int64_t> JobSpec::*,
+                 std::optional<bool> JobSpec::*, std::vector<std::string> JobSpec::*,
+                 std::vector<int64_t> JobSpec::*, std::map<std::string, int64_t> JobSpec::*,
                  std::map<std::string, double> JobSpec::*>;
 
 /// One key of the job file. The table of them drives reading, writing, checking and documentation.

@@ -41,6 +41,10 @@ constexpr std::string_view kTail = R"(
 * `packing_length` needs `packing: true` and holds a row of `max_length`.
 * `target_regex` stands alone: without `target_modules` and `layers_to_transform`.
 * `resume_from_checkpoint` brings its adapters along: without `adapters`.
+* Keys of full tuning need `tuner_type: full`, which goes without `adapters`; keys of GaLore need `use_galore: true`, which
+  needs `tuner_type: full`.
+* `galore_optim_per_parameter` needs `gradient_accumulation_steps: 1`, its default then.
+* `galore_quantization` is AdamW's and goes with `galore_proj_type: std`; `galore_proj_quant` needs it.
 )";
 
 std::string default_text(const nlohmann::json& value) {

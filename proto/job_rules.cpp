@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "proto/job_fields.h"
+
 namespace tunefleet {
 namespace {
 
@@ -83,6 +85,49 @@ void check_targets(const JobSpec& spec, Rules& broken) {
   }
 }
 
+/// Keys of `section` whose values are not the default: they would be without effect.
+void check_unused(const JobSpec& spec, std::string_view section, std::string_view wanted,
+                  Rules& broken) {
+  const JobSpec defaults;
+  for (const auto& field : job_fields()) {
+    if (field.section != section) continue;
+    const bool given = std::visit(
+        [&](auto member) { return spec.*member != defaults.*member; }, field.member);
+    if (given) broken.push_back({field.key, fmt::format("has no use without {}", wanted)});
+  }
+}
+
+void check_full(const JobSpec& spec, Rules& broken) {
+  if (spec.tuner_type != "full") {
+    check_unused(spec, "Full tuning", "tuner_type: full", broken);
+  } else if (!spec.adapters.empty()) {
+    broken.push_back({"adapters", "conflicts with tuner_type full: merge the adapter first, and "
+                                  "name the merged model under model"});
+  }
+}
+
+void check_galore(const JobSpec& spec, Rules& broken) {
+  if (!spec.use_galore) return check_unused(spec, "GaLore", "use_galore: true", broken);
+  if (spec.tuner_type != "full")
+    broken.push_back({"use_galore", "trains whole matrices: set tuner_type: full"});
+  if (spec.galore_optim_per_parameter && spec.gradient_accumulation_steps.value_or(1) > 1) {
+    broken.push_back({"galore_optim_per_parameter",
+                      "frees each gradient at once, nothing can be accumulated: set "
+                      "gradient_accumulation_steps: 1"});
+  }
+  if (!spec.galore_quantization) {
+    if (spec.galore_proj_quant)
+      broken.push_back({"galore_proj_quant", "has no use without galore_quantization: true"});
+    return;
+  }
+  if (spec.optim == "adafactor")
+    broken.push_back({"optim", "must be an AdamW with galore_quantization, got adafactor"});
+  if (spec.galore_proj_type != "std") {
+    broken.push_back({"galore_proj_type", "must be std with galore_quantization, got " +
+                                              spec.galore_proj_type});
+  }
+}
+
 void check_start(const JobSpec& spec, Rules& broken) {
   if (spec.resume_from_checkpoint && spec.resume_from_checkpoint->empty()) {
     broken.push_back({"resume_from_checkpoint", "is empty: a checkpoint directory, or latest"});
@@ -117,6 +162,8 @@ std::vector<BrokenRule> broken_rules(const JobSpec& spec) {
   check_evaluation(spec, broken);
   check_packing(spec, broken);
   check_targets(spec, broken);
+  check_full(spec, broken);
+  check_galore(spec, broken);
   check_start(spec, broken);
   check_name(spec, broken);
   return broken;

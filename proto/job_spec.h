@@ -51,7 +51,8 @@ struct JobSpec {
   double adam_beta2 = 0.95;
   double adam_epsilon = 1e-8;
   double max_grad_norm = 1.0;                ///< 0: no clipping.
-  std::string optim = "adamw_torch";         ///< adamw_torch | adamw_torch_fused (the same here).
+  std::string optim = "adamw_torch";         ///< adamw_torch | adamw_torch_fused (the same here) | adafactor.
+  std::optional<bool> use_liger_kernel;      ///< Unset or true: fused kernels; false: plain torch operations.
   std::string save_strategy = "steps";       ///< steps | epoch | no (the last step is always saved).
   int64_t save_steps = 500;
   std::optional<std::string> eval_strategy;  ///< Unset: follows save_strategy when there is validation data.
@@ -78,6 +79,34 @@ struct JobSpec {
   std::string init_weights = "true";         ///< true | false | gaussian | orthogonal.
   std::map<std::string, int64_t> rank_pattern;
   std::map<std::string, double> alpha_pattern;
+
+  // Full tuning
+  std::vector<std::string> freeze_parameters;      ///< Beginnings of parameter paths that do not train.
+  std::optional<std::string> freeze_parameters_regex;
+  double freeze_parameters_ratio = 0.0;            ///< Part of all numbers, from the input on, that does not train.
+  std::vector<std::string> trainable_parameters;   ///< Beginnings of paths that train nevertheless.
+  std::optional<std::string> trainable_parameters_regex;
+  int64_t lisa_activated_layers = 0;               ///< LISA: layers that train at a time; 0: all of them.
+  int64_t lisa_step_interval = 20;                 ///< Steps between two draws of the layers.
+
+  // GaLore
+  bool use_galore = false;
+  std::vector<std::string> galore_target_modules;  ///< Parts of module paths; empty: every linear layer but the head.
+  int64_t galore_rank = 128;
+  int64_t galore_update_proj_gap = 50;             ///< Steps between two projectors of a matrix.
+  double galore_scale = 1.0;
+  std::string galore_proj_type = "std";            ///< std | reverse_std | left | right | full.
+  bool galore_with_embedding = false;
+  bool galore_optim_per_parameter = false;         ///< Update each tensor as soon as its gradient is there, and free it.
+  std::string galore_svd = "exact";                ///< exact | randomized (ours).
+  bool galore_quantization = false;                ///< Q-GaLore.
+  std::optional<bool> galore_int8_weights;         ///< Unset: as galore_quantization (ours).
+  bool galore_proj_quant = false;
+  int64_t galore_proj_bits = 4;
+  int64_t galore_proj_group_size = 256;
+  double galore_cos_threshold = 0.4;
+  double galore_gamma_proj = 2.0;
+  int64_t galore_queue_size = 5;
 
   // Ours
   std::string name;                          ///< Shown in lists; part of the tuned model's name (OpenAI: suffix).

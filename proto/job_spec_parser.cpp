@@ -16,6 +16,8 @@
 namespace tunefleet {
 namespace {
 
+constexpr double kFullLearningRate = 1e-5;  ///< Of tuner_type full, when the job gives none.
+
 /// Reads one or more trees into one spec; a later tree replaces what an earlier one said.
 class JobReader {
  public:
@@ -38,7 +40,10 @@ class JobReader {
   /// not understood would only confuse.
   ParsedJob finish() {
     if (!parsed_.problems.empty()) return std::move(parsed_);
-    for (const auto& broken : broken_rules(parsed_.spec)) {
+    auto& spec = parsed_.spec;
+    if (spec.tuner_type == "full" && !places_.contains("learning_rate"))
+      spec.learning_rate = kFullLearningRate;
+    for (const auto& broken : broken_rules(spec)) {
       const auto place = places_.find(broken.key);
       const Place where = place == places_.end() ? Place{0, first_source_} : place->second;
       add(broken.key, where.line, broken.message, where.source);

@@ -54,6 +54,32 @@ class AnyValue {
   const JobField& field_;
 };
 
+/// Sets every key of a section back to its default.
+void reset_section(JobSpec& spec, std::string_view section) {
+  const JobSpec defaults;
+  for (const auto& field : job_fields()) {
+    if (field.section == section)
+      std::visit([&](auto member) { spec.*member = defaults.*member; }, field.member);
+  }
+}
+
+void keep_rules_of_full_tuning(JobSpec& spec) {
+  if (spec.tuner_type == "full") {
+    spec.adapters.clear();
+  } else {
+    reset_section(spec, "Full tuning");
+    spec.use_galore = false;
+  }
+  if (!spec.use_galore) reset_section(spec, "GaLore");
+  if (spec.galore_optim_per_parameter) spec.gradient_accumulation_steps = 1;
+  if (!spec.galore_quantization) {
+    spec.galore_proj_quant = false;
+    return;
+  }
+  spec.optim = "adamw_torch";
+  spec.galore_proj_type = "std";
+}
+
 /// Takes back what breaks a rule over several keys.
 void keep_rules(JobSpec& spec) {
   if (spec.dataset.empty()) spec.dataset = {"d"};
@@ -65,6 +91,7 @@ void keep_rules(JobSpec& spec) {
   if (spec.target_regex || spec.target_modules.empty()) spec.target_modules = {"all-linear"};
   if (spec.target_regex) spec.layers_to_transform.clear();
   if (spec.resume_from_checkpoint) spec.adapters.clear();
+  keep_rules_of_full_tuning(spec);
   if (spec.name.size() > 64) spec.name.resize(64);
 }
 

@@ -35,6 +35,14 @@ JobSpec valid(const std::string& yaml) {
   return parsed.spec;
 }
 
+TEST(JobSpecParser, TheLearningRateOfFullTuningIsSmaller) {
+  const std::string head = "model: m\ndataset: d\n";
+  EXPECT_EQ(parse_job_yaml(head, "j").spec.learning_rate, 1e-4);
+  EXPECT_EQ(parse_job_yaml(head + "tuner_type: full\n", "j").spec.learning_rate, 1e-5);
+  const auto given = parse_job_yaml(head + "learning_rate: 3e-4\ntuner_type: full\n", "j");
+  EXPECT_EQ(given.spec.learning_rate, 3e-4);
+}
+
 TEST(JobSpecParser, LeavesEveryOtherKeyAtItsDefault) {
   JobSpec expected;
   expected.model = "m";
@@ -144,10 +152,10 @@ INSTANTIATE_TEST_SUITE_P(
                     Refused{"rank_pattern: {q_proj: 0}", "rank_pattern.q_proj: must be at least 1"},
                     Refused{"rank_pattern: {q: 1, q: 2}", "rank_pattern.q: given twice"},
                     Refused{"alpha_pattern: 3", "wants a map of names to numbers"},
-                    Refused{"tuner_type: adalora", "must be lora, got `adalora`"},
+                    Refused{"tuner_type: adalora", "must be one of lora, full, got `adalora`"},
                     Refused{"train_type: lora", "train_type: is called tuner_type here"},
                     Refused{"quant_bits: 4", "quantised base models are not supported"},
-                    Refused{"galore_rank: 4", "GaLore is not supported"}));
+                    Refused{"galore_proj_type: middle", "must be one of std, reverse_std"}));
 
 INSTANTIATE_TEST_SUITE_P(
     Rules, RefusedValue,
@@ -156,6 +164,23 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{"num_train_epochs: 0", "num_train_epochs: must be above 0"},
         Refused{"max_steps: 5\nwarmup_steps: 6",
                 "job.yaml:4: warmup_steps: the warm-up is longer than the run"},
+        Refused{"galore_rank: 4", "galore_rank: has no use without use_galore: true"},
+        Refused{"use_galore: true", "use_galore: trains whole matrices: set tuner_type: full"},
+        Refused{"lisa_activated_layers: 2",
+                "lisa_activated_layers: has no use without tuner_type: full"},
+        Refused{"freeze_parameters: [model]",
+                "freeze_parameters: has no use without tuner_type: full"},
+        Refused{"tuner_type: full\nadapters: a", "adapters: conflicts with tuner_type full"},
+        Refused{"tuner_type: full\nuse_galore: true\ngalore_optim_per_parameter: true\n"
+                "gradient_accumulation_steps: 2",
+                "galore_optim_per_parameter: frees each gradient at once"},
+        Refused{"tuner_type: full\nuse_galore: true\ngalore_quantization: true\noptim: adafactor",
+                "optim: must be an AdamW with galore_quantization"},
+        Refused{"tuner_type: full\nuse_galore: true\ngalore_quantization: true\n"
+                "galore_proj_type: left",
+                "galore_proj_type: must be std with galore_quantization, got left"},
+        Refused{"tuner_type: full\nuse_galore: true\ngalore_proj_quant: true",
+                "galore_proj_quant: has no use without galore_quantization: true"},
         Refused{"eval_strategy: steps", "eval_strategy: needs data to evaluate on"},
         Refused{"eval_steps: 5", "eval_steps: needs data to evaluate on"},
         Refused{"val_dataset: v\nsplit_dataset_ratio: 0.1",
