@@ -24,7 +24,7 @@ class Case:
     limits: dict = field(default_factory=dict)  # group of figures -> its own limit, with the reason beside
     keys: dict = field(default_factory=dict)    # parameter name -> file key, where they share no memory
     step_hook: object = None  # (model, step) after the optimizer's step
-    setup: object = None      # (model) after get_peft_model
+    setup: object = None      # (model) after the values are drawn
 
     @property
     def peft_type(self):
@@ -70,7 +70,7 @@ LORA = [
     case("lora-head", "LoraConfig", r=4, target_modules=["lm_head", "q_proj"]),
     case("lora-bias-all", "LoraConfig", r=4, target_modules=SOME, bias="all", family="qwen2-untied"),
     case("lora-bias-only", "LoraConfig", r=4, target_modules=SOME, bias="lora_only", family="qwen2-untied"),
-    case("lora-own-bias", "LoraConfig", r=4, target_modules=SOME, lora_bias=True, family="qwen2-untied"),
+    case("lora-own-bias", "LoraConfig", r=4, target_modules=ATTENTION, lora_bias=True, family="qwen2-untied"),
     case("lora-saved", "LoraConfig", r=4, target_modules=ATTENTION, modules_to_save=["lm_head", "norm", "embed_tokens"]),
     case("lora-tokens", "LoraConfig", r=4, target_modules=ATTENTION, trainable_token_indices=[7, 300]),
     case("lora-tokens-tied", "LoraConfig", r=4, target_modules=ATTENTION, trainable_token_indices=[7, 300],
@@ -159,17 +159,32 @@ def allocate(model, step):
     model.base_model.update_and_allocate(step + 1)
 
 
+def prune(model):
+    """AdaLoRA's schedule to its end, so that what is saved has ranks of its own at every module."""
+    import torch
+    for step in range(model.peft_config["default"].total_step):
+        model(input_ids=torch.tensor([[7, 300, 12, 55 + step]]), labels=torch.tensor([[7, 300, 12, 55 + step]])).loss.backward()
+        allocate(model, step)
+        model.zero_grad()
+
+
 ADALORA = [
     case("adalora", "AdaLoraConfig", init_r=6, target_r=2, lora_alpha=8, tinit=0, tfinal=0, deltaT=1, total_step=40,
          target_modules=SOME, step_hook=allocate, noises={"lora_E": 0.3}),
     case("adalora-late", "AdaLoraConfig", init_r=4, target_r=2, lora_alpha=8, tinit=1, tfinal=1, deltaT=2, total_step=4,
          target_modules=SOME, step_hook=allocate, noises={"lora_E": 0.3}),
+    case("adalora-pruned", "AdaLoraConfig", init_r=6, target_r=2, lora_alpha=8, tinit=1, tfinal=2, total_step=6,
+         target_modules=SOME, setup=prune, trains=False, noises={"lora_E": 0.3}),
 ]
 
+PROMPT_KEY = {"prompt_encoder.default.embedding.weight": "prompt_embeddings"}
+
 PROMPTS = [
-    case("prompt-tuning", "PromptTuningConfig", num_virtual_tokens=5, merges=False, keys={"prompt_encoder.default.embedding.weight": "prompt_embeddings"}),
-    case("prompt-tuning-qwen3", "PromptTuningConfig", num_virtual_tokens=3, merges=False, family="qwen3", keys={"prompt_encoder.default.embedding.weight": "prompt_embeddings"}),
-    case("prefix-tuning", "PrefixTuningConfig", num_virtual_tokens=5, merges=False, keys={"prompt_encoder.default.embedding.weight": "prompt_embeddings"}),
+    case("prompt-tuning", "PromptTuningConfig", num_virtual_tokens=5, merges=False, keys=PROMPT_KEY),
+    case("prompt-tuning-qwen3", "PromptTuningConfig", num_virtual_tokens=3, merges=False, keys=PROMPT_KEY, family="qwen3"),
+    case("prefix-tuning", "PrefixTuningConfig", num_virtual_tokens=5, merges=False, keys=PROMPT_KEY),
+    case("prefix-tuning-qwen3", "PrefixTuningConfig", num_virtual_tokens=3, merges=False, keys=PROMPT_KEY, family="qwen3"),
+    # PEFT trains a network that makes the prompt, and saves the prompt only.
     case("p-tuning", "PromptEncoderConfig", num_virtual_tokens=5, encoder_hidden_size=32, merges=False, trains=False),
     case("p-tuning-lstm", "PromptEncoderConfig", num_virtual_tokens=5, encoder_hidden_size=32, merges=False, trains=False,
          encoder_reparameterization_type="LSTM"),

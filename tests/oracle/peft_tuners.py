@@ -6,8 +6,9 @@
 For each case of tests/oracle/peft_tuner_cases.py PEFT puts the tuner on a small random decoder, every trainable tensor gets
 small random values, PEFT saves it, and our tool loads that folder. Compared, each relative to the largest number of PEFT's
 tensor: logits, logits with the adapter off and with it merged, loss, the gradient of every trained tensor, and the tensors,
-losses and logits after three steps of AdamW. Then PEFT loads the folder that we saved after training, which must give our
-logits, without a warning, and with the same configuration.
+losses and logits after three steps of AdamW. The folder that we save after training must hold what PEFT's holds, and PEFT
+must load it without complaint and give our logits ("reload"). A fresh adapter of ours must start as PEFT's does ("fresh": what
+it changes, where PEFT's changes nothing).
 
 --only takes cases ("lora", "lora-dora") and tuners ("LORA": all of its cases). Exit code 1: a case differs by more than its limit
 (1e-5 unless it says otherwise), or we have no such tuner (MISSING; with --allow-missing that alone is no failure).
@@ -55,8 +56,11 @@ class Oracle:
         self.case = case
         self.base = base
         self.model = get_peft_model(copy.deepcopy(base), case.config())
-        case.prepare(self.model)
+
+    def draw(self):
+        """Leaves the start values."""
         self.randomise()
+        self.case.prepare(self.model)
 
     def randomise(self):
         generator = torch.Generator().manual_seed(11)
@@ -144,19 +148,27 @@ def difference(wanted, seen):
     return gap if scale == 0 else gap / scale
 
 
-def run_tool(tool, model_directory, folder, scratch):
-    ids = scratch / "ids.json"
-    ids.write_text(json.dumps(ROWS))
-    (scratch / "ours").mkdir()
-    command = [tool, model_directory, folder, scratch / "ours", "--ids", ids, "--steps", STEPS, "--lr", LR,
-               "--epsilon", EPSILON]
-    finished = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
+def run_tool(tool, *arguments):
+    finished = subprocess.run(list(map(str, (tool, *arguments))), capture_output=True, text=True, timeout=120)
     if "no such tuner" in finished.stderr:
         raise Missing(finished.stderr.strip())
     if finished.returncode != 0:
         raise RuntimeError(f"tuner_values_tool failed, exit code {finished.returncode}: {finished.stderr.strip()[-600:]}")
+
+
+def our_values(tool, model_directory, folder, scratch):
     from safetensors.torch import load_file
+    ids = scratch / "ids.json"
+    ids.write_text(json.dumps(ROWS))
+    (scratch / "ours").mkdir()
+    run_tool(tool, model_directory, folder, scratch / "ours", "--ids", ids, "--steps", STEPS, "--lr", LR, "--epsilon", EPSILON)
     return load_file(scratch / "ours/values.safetensors")
+
+
+def make_ours(tool, model_directory, peft_folder, output):
+    """A fresh adapter of ours with the options of PEFT's."""
+    options = {key: value for key, value in configuration(peft_folder).items() if key not in PROVENANCE | {"peft_type"}}
+    run_tool(tool, "--make", configuration(peft_folder)["peft_type"], json.dumps(options), model_directory, output)
 
 
 def group(name):
@@ -197,52 +209,100 @@ def compare_configurations(theirs, ours):
     return problems
 
 
+def stored(folder):
+    from safetensors.torch import load_file
+    # PEFT adds the base's own embedding when one is a target; we read it and do not write it.
+    return {key: tensor for key, tensor in load_file(folder / "adapter_model.safetensors").items()
+            if not key.endswith(".base_layer.weight")}
+
+
+def configuration(folder):
+    return json.loads((folder / "adapter_config.json").read_text())
+
+
 def compare_files(case, theirs, ours):
-    """PEFT's folder and ours: the same configuration and the same keys."""
-    from safetensors import safe_open
-
-    def keys(folder):
-        with safe_open(folder / "adapter_model.safetensors", "pt") as file:
-            # PEFT adds the base's own embedding when one is a target; we read it and do not write it.
-            return {key for key in file.keys() if not key.endswith(".base_layer.weight")}
-
-    problems = compare_configurations(*(json.loads((folder / "adapter_config.json").read_text()) for folder in (theirs, ours)))
-    odd = keys(theirs) ^ keys(ours)
-    if odd:
-        problems.append(f"the files hold other tensors: {sorted(odd)[:6]}")
+    """PEFT's trained folder and ours: the same configuration, keys and numbers."""
+    problems = compare_configurations(configuration(theirs), configuration(ours))
+    theirs, ours = stored(theirs), stored(ours)
+    if theirs.keys() != ours.keys():
+        problems.append(f"the files hold other tensors: {sorted(theirs.keys() ^ ours.keys())[:6]}")
+    if case.trains:
+        for key in sorted(theirs.keys() & ours.keys()):
+            figure = difference(theirs[key], ours[key])
+            if figure > case.limit_of("step"):
+                problems.append(f"stored {key} differs by {figure:.1e}, shapes {list(theirs[key].shape)}, {list(ours[key].shape)}")
     return problems
 
 
-def compare_reload(case, base, folder, final_logits):
-    """PEFT loads our folder: no complaint, and our logits."""
+def load_in_peft(base, folder):
+    """The model, and what PEFT complains of."""
     from peft import PeftModel
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        reloaded = PeftModel.from_pretrained(copy.deepcopy(base), folder)
-    problems = [f"PEFT warns: {each.message}" for each in caught
-                if any(word in str(each.message).lower() for word in ("missing", "unexpected", "not found", "ignored"))]
+        model = PeftModel.from_pretrained(copy.deepcopy(base), folder)
+    words = ("missing", "unexpected", "not match", "not found", "ignored")
+    return model, {str(each.message) for each in caught if any(word in str(each.message).lower() for word in words)}
+
+
+def compare_reload(case, base, folder, final_logits, accepted):
+    """PEFT loads our folder: no complaint but those it has of its own, and our logits."""
+    reloaded, complaints = load_in_peft(base, folder)
+    problems = [f"PEFT warns of our folder: {message[:300]}" for message in complaints - accepted]
     figure = difference(logits(reloaded), final_logits)
     if figure > case.limit_of("reload"):
         problems.append(f"PEFT's logits of our folder differ by {figure:.1e}")
     return figure, problems
 
 
-def run_case(case, tool, bases, directories):
+def rms(tensor):
+    return tensor.double().square().mean().sqrt().item()
+
+
+def compare_start(case, base, theirs, ours):
+    """Two fresh adapters: zeros and constants where PEFT has them, numbers of the same size elsewhere, and no effect on the
+    logits when PEFT's has none."""
+    problems = []
+    wanted, seen = stored(theirs), stored(ours)
+    for key in sorted(wanted.keys() | seen.keys()):
+        if key not in wanted or key not in seen or wanted[key].shape != seen[key].shape:
+            problems.append(f"fresh adapters hold other tensors: {key}")
+        elif wanted[key].min() == wanted[key].max():
+            if not torch.equal(wanted[key], seen[key]):
+                problems.append(f"fresh {key} is not {wanted[key].flatten()[0].item()} everywhere")
+        elif wanted[key].numel() >= 64 and not 0.7 < rms(seen[key]) / rms(wanted[key]) < 1.4:
+            problems.append(f"fresh {key} has root mean square {rms(seen[key]):.3g}, PEFT's {rms(wanted[key]):.3g}")
+    plain_logits = logits(base)
+    if difference(plain_logits, logits(load_in_peft(base, theirs)[0])) > 1e-5:
+        return None, problems
+    figure = difference(plain_logits, logits(load_in_peft(base, ours)[0]))
+    if figure > 1e-5:
+        problems.append(f"our fresh adapter changes the logits by {figure:.1e}, PEFT's does not")
+    return figure, problems
+
+
+def run_case(case, tool, base, model_directory):
     """One line's figures and everything that is wrong."""
     with tempfile.TemporaryDirectory(prefix="tunefleet-tuner-") as scratch:
         scratch = Path(scratch)
-        base = bases[case.family]
         oracle = Oracle(case, base)
-        oracle.save(scratch / "peft")
-        ours = run_tool(tool, directories[case.family], scratch / "peft", scratch)
+        oracle.save(scratch / "fresh")
+        oracle.draw()
+        oracle.save(scratch / "drawn")
+        ours = our_values(tool, model_directory, scratch / "drawn", scratch)
         wanted = oracle.values()
+        oracle.save(scratch / "trained")
         worst, problems = compare_values(case, wanted, ours)
         effect = difference(wanted["disabled_logits"], wanted["logits"])
         if effect < 1e-3:
             problems.append(f"the case shows nothing: the adapter moves the logits by {effect:.1e} only")
-        problems += compare_files(case, scratch / "peft", scratch / "ours/peft")
-        worst["reload"], more = compare_reload(case, base, scratch / "ours/peft", ours["final_logits"])
-        return worst, problems + more
+        problems += compare_files(case, scratch / "trained", scratch / "ours/peft")
+        accepted = load_in_peft(base, scratch / "trained")[1]
+        worst["reload"], more = compare_reload(case, base, scratch / "ours/peft", ours["final_logits"], accepted)
+        make_ours(tool, model_directory, scratch / "fresh", scratch / "our-fresh")
+        fresh, even_more = compare_start(case, base, scratch / "fresh", scratch / "our-fresh")
+        if fresh is not None:
+            worst["fresh"] = fresh
+        return worst, problems + more + even_more
 
 
 def main():
@@ -279,7 +339,7 @@ def run_cases(cases, options):
         for case in cases:
             started = time.monotonic()
             try:
-                worst, problems = run_case(case, options.tool.resolve(), bases, directories)
+                worst, problems = run_case(case, options.tool.resolve(), bases[case.family], directories[case.family])
             except Missing:
                 missing += 1
                 print(f"MISSING {case.name}: no tuner {case.peft_type}", flush=True)
