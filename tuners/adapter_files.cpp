@@ -22,6 +22,7 @@ namespace fs = std::filesystem;
 
 constexpr uint64_t kMaxConfigBytes = 1 << 20;
 constexpr std::string_view kPeftPrefix = "base_model.model.";
+constexpr std::string_view kSharedPrefix = "base_model.";
 
 /// The file's tensors by their plain key.
 using StoredTensors = std::map<std::string, const storage::TensorView*>;
@@ -53,11 +54,12 @@ Status set_tensor(const AdapterTensor& target, const storage::TensorView& view,
                              shape_text(value.sizes()), " instead of ",
                              shape_text(target.tensor.sizes()), ", ", file)));
   }
-  if (!value.is_floating_point()) {
+  const bool is_number = target.tensor.is_floating_point();
+  if (is_number && !value.is_floating_point()) {
     return fail(bad(c10::str("tensor is not of floating-point numbers: ", view.name, ", ",
                              std::string(storage::dtype_name(view.dtype)), ", ", file)));
   }
-  if (!at::isfinite(value).all().item<bool>()) {
+  if (is_number && !at::isfinite(value).all().item<bool>()) {
     return fail(bad(c10::str("tensor has values that are not finite: ", view.name, ", ", file)));
   }
   at::Tensor tensor = target.tensor;
@@ -143,16 +145,15 @@ Result<std::vector<StoredAdapter>> list_adapters(const fs::path& directory) {
       return each.name == "peft" && each.kind.swift_type.empty();
     });
   }
-  for (const auto& each : adapters) {
-    if (swift != each.kind.swift_type.empty()) continue;
-    return fail(bad(c10::str("ms-swift's and PEFT's adapters do not mix in one directory: ",
-                             each.name, ", ", directory.string())));
-  }
   return adapters;
 }
 
 std::string plain_key(std::string_view key, const std::string& adapter_name) {
-  if (key.starts_with(kPeftPrefix)) key.remove_prefix(kPeftPrefix.size());
+  if (key.starts_with(kPeftPrefix)) {
+    key.remove_prefix(kPeftPrefix.size());
+  } else if (key.starts_with(kSharedPrefix)) {
+    key.remove_prefix(kSharedPrefix.size());
+  }
   std::string plain(key);
   const auto erase = [&](const std::string& what, size_t skip) {
     const size_t at = plain.rfind(what);
@@ -178,10 +179,14 @@ Status load_weights(Adapter& adapter, const StoredAdapter& stored, BaseModel& ba
   if (!tensors) return fail(tensors.error());
 
   const at::NoGradGuard no_grad;
+  const auto layout = stored.kind.swift_type.empty() ? FileLayout::kPeft : FileLayout::kSwift;
   std::vector<std::string> known;
   for (const auto& target : adapter.tensors()) {
+    if (!target.saved) continue;
     known.push_back(target.key);
-    const auto found = tensors->find(target.key);
+    auto found = tensors->find(plain_key(file_key(target, layout, stored.name), stored.name));
+    if (found == tensors->end()) found = tensors->find(target.key);
+    if (found == tensors->end() && target.optional) continue;
     if (found == tensors->end()) {
       return fail(bad(c10::str("tensor is missing from the adapter's file: ", target.key, ", ",
                                path.string())));
@@ -193,7 +198,26 @@ Status load_weights(Adapter& adapter, const StoredAdapter& stored, BaseModel& ba
     if (auto status = check_base_copy(key, *view, base, known, path.string()); !status)
       return status;
   }
+  adapter.loaded();
   return {};
+}
+
+std::string file_key(const AdapterTensor& tensor, FileLayout layout,
+                     const std::string& adapter_name) {
+  if (layout == FileLayout::kPeft) return std::string(tensor.peft_prefix) + tensor.key;
+  std::string key = tensor.swift_key.empty() ? tensor.key : tensor.swift_key;
+  if (const size_t at = key.find("{}"); at != std::string::npos) key.replace(at, 2, adapter_name);
+  return key;
+}
+
+std::vector<NamedTensor> file_tensors(const Adapter& adapter, FileLayout layout) {
+  if (adapter.options().schema().swift_type.empty()) layout = FileLayout::kPeft;
+  std::vector<NamedTensor> tensors;
+  for (const auto& entry : adapter.tensors()) {
+    if (!entry.saved) continue;
+    tensors.push_back({.key = file_key(entry, layout, adapter.name()), .tensor = entry.tensor});
+  }
+  return tensors;
 }
 
 Status make_directory(const fs::path& directory) {

@@ -39,8 +39,12 @@ Result<StoredAdapter> read_stored_adapter(const std::filesystem::path& directory
 ///   m.lora_A.weight, m.weight
 std::string plain_key(std::string_view key, const std::string& adapter_name);
 
-/// Sets every tensor of `adapter` from the folder's weights, converting dtypes (half values become
-/// the adapter's own dtype, float32 unless lora_dtype says otherwise, as in PEFT).
+/// The key of a tensor in a file that was saved under `adapter_name`.
+std::string file_key(const AdapterTensor& tensor, FileLayout layout,
+                     const std::string& adapter_name);
+
+/// Sets every saved tensor of `adapter` from the folder's weights, converting dtypes (half values
+/// become the adapter's own dtype, float32 unless lora_dtype says otherwise, as in PEFT).
 /// kInvalidArgument, naming tensor and file, for a missing or an unexpected tensor, a wrong shape
 /// (both are told) and values that are not finite. A copy of a base weight, as PEFT adds for
 /// embeddings, must equal the base's. On an error the adapter's values are undefined.
@@ -51,6 +55,10 @@ struct NamedTensor {
   std::string key;
   at::Tensor tensor;
 };
+/// The adapter's tensors under the keys of that layout. In ms-swift's, a tuner that only PEFT has
+/// keeps PEFT's keys.
+std::vector<NamedTensor> file_tensors(const Adapter& adapter, FileLayout layout);
+
 /// Writes adapter_model.safetensors (metadata {"format": "pt"}) and adapter_config.json into
 /// `directory`, which is made. Each file appears complete or not at all, the configuration last.
 Status write_adapter_folder(const std::filesystem::path& directory,

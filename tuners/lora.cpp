@@ -11,19 +11,10 @@
 #include <utility>
 #include <vector>
 
-#include "tuners/random.h"
+#include "tuners/initial_values.h"
 
 namespace tunefleet::tuners {
 namespace {
-
-at::Tensor uniform(int64_t rows, int64_t cols, double bound, RandomStream stream) {
-  at::Tensor tensor = at::empty({rows, cols}, at::kFloat);
-  float* values = tensor.mutable_data_ptr<float>();
-  for (int64_t i = 0; i < tensor.numel(); ++i) {
-    values[i] = static_cast<float>((2.0 * stream.uniform() - 1.0) * bound);
-  }
-  return tensor;
-}
 
 at::Tensor normal(int64_t rows, int64_t cols, double deviation, RandomStream& stream) {
   at::Tensor tensor = at::empty({rows, cols}, at::kFloat);
@@ -76,16 +67,14 @@ InitialValues initial_values(const LinearSite& site, const std::string& adapter_
   const int64_t in = site.in_features(), out = site.out_features(), r = settings.r;
   RandomStream stream_a(seed, stream_id(site.path + ".lora_A." + adapter_name));
   const RandomStream stream_b(seed, stream_id(site.path + ".lora_B." + adapter_name));
-  const double bound_a = 1.0 / std::sqrt(static_cast<double>(in));  // kaiming_uniform(a = sqrt 5)
   if (settings.init == "true") {
-    return {uniform(r, in, bound_a, stream_a), at::zeros({out, r}, at::kFloat)};
+    return {kaiming_values({r, in}, in, stream_a), at::zeros({out, r}, at::kFloat)};
   }
   if (settings.init == "gaussian") {
     return {normal(r, in, 1.0 / static_cast<double>(r), stream_a), at::zeros({out, r}, at::kFloat)};
   }
   if (settings.init == "false") {
-    const double bound_b = 1.0 / std::sqrt(static_cast<double>(r));
-    return {uniform(r, in, bound_a, stream_a), uniform(out, r, bound_b, stream_b)};
+    return {kaiming_values({r, in}, in, stream_a), kaiming_values({out, r}, r, stream_b)};
   }
   if (settings.init == "orthogonal" && r % 2 == 0) return orthogonal_values(in, out, r, stream_a);
   throw std::invalid_argument(
@@ -118,13 +107,14 @@ std::optional<LowRankUpdate> LoraLinear::low_rank() const {
 
 at::Tensor LoraLinear::forward(const at::Tensor& x, const LinearNext& next,
                                const ForwardContext& context) const {
-  if (context.training && settings_.dropout > 0.0) {
-    throw std::invalid_argument(
-        "LoRA's dropout is drawn by the fused linear kernel: use low_rank()");
-  }
-  const at::Tensor update = x.to(a_.scalar_type()).matmul(a_.t()).matmul(b_.t());
+  const at::Tensor dropped = context.dropout(x, stream_, settings_.dropout);
+  const at::Tensor update = dropped.to(a_.scalar_type()).matmul(a_.t()).matmul(b_.t());
   const at::Tensor y = next(x);
   return y.add(update.mul(settings_.scaling).to(y.scalar_type()));
+}
+
+std::vector<LayerTensor> LoraLinear::tensors() const {
+  return {{.name = "lora_A.weight", .tensor = a_}, {.name = "lora_B.weight", .tensor = b_}};
 }
 
 at::Tensor LoraLinear::delta_weight() const {

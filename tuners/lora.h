@@ -7,6 +7,7 @@
 #include <string>
 
 #include "tuners/config/lora_options.h"
+#include "tuners/linear_adapter.h"
 #include "tuners/sites.h"
 
 namespace tunefleet::tuners {
@@ -16,7 +17,7 @@ namespace tunefleet::tuners {
 /// Shapes: x [N, in]; A [r, in]; B [out, r]; y [N, out].
 /// Source: Hu et al. 2021, arXiv:2106.09685, eq. 3; scaling alpha / sqrt(r): Kalajdzievski 2023,
 /// arXiv:2312.03732.
-class LoraLinear : public LinearTuner {
+class LoraLinear : public LinearLayerTuner {
  public:
   /// What of LoraOptions one layer needs, patterns resolved.
   struct Settings {
@@ -41,12 +42,12 @@ class LoraLinear : public LinearTuner {
   /// A and B as the fused kernel takes them: in float32 or the base's dtype (a differentiable cast
   /// where they are in neither).
   std::optional<LowRankUpdate> low_rank() const override;
-  /// The same mathematics in plain operations, for callers without the fused kernel. Throws
-  /// std::invalid_argument in training with dropout, whose draws the kernel makes.
+  /// The same mathematics in plain operations.
   at::Tensor forward(const at::Tensor& x, const LinearNext& next,
                      const ForwardContext& context) const override;
   /// scaling * B A, [out, in] float32: what merging adds to the base's weight.
-  at::Tensor delta_weight() const;
+  at::Tensor delta_weight() const override;
+  std::vector<LayerTensor> tensors() const override;
 
   const at::Tensor& a() const { return a_; }  ///< [r, in], a leaf that requires grad.
   const at::Tensor& b() const { return b_; }  ///< [out, r], likewise.

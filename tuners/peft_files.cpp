@@ -23,17 +23,28 @@ std::string peft_model_card(const std::string& base_model) {
       "\n\n### Framework versions\n\n- PEFT ", std::string(kPeftVersion));
 }
 
+bool has_peft_files(const Adapter& adapter) {
+  return !adapter.options().schema().peft_type.empty();
+}
+
 Status save_peft(const SwiftModel& model, const std::filesystem::path& directory,
                  const std::vector<std::string>& names) {
   auto adapters = adapters_named(model, names);
   if (!adapters) return fail(adapters.error());
+  if (names.empty()) {
+    std::erase_if(*adapters, [](const Adapter* each) { return !has_peft_files(*each); });
+    if (adapters->empty()) return {};
+  }
+  for (const Adapter* adapter : *adapters) {
+    if (has_peft_files(*adapter)) continue;
+    return fail(ErrorCode::kInvalidArgument,
+                c10::str("PEFT has no such tuner, save it in ms-swift's layout: ", adapter->name(),
+                         " (", std::string(adapter->options().schema().name), ")"));
+  }
   if (auto status = make_directory(directory); !status) return status;
   for (const Adapter* adapter : *adapters) {
-    std::vector<NamedTensor> tensors;
-    for (const auto& entry : adapter->tensors()) {
-      tensors.push_back({.key = peft_key(entry.key), .tensor = entry.tensor});
-    }
-    auto status = write_adapter_folder(peft_folder(directory, adapter->name()), tensors,
+    auto status = write_adapter_folder(peft_folder(directory, adapter->name()),
+                                       file_tensors(*adapter, FileLayout::kPeft),
                                        adapter->config_text(FileLayout::kPeft));
     if (!status) return status;
   }

@@ -60,6 +60,8 @@ ModelModules model_modules(BaseModel& base) {
   }
   model.modules = modules_of_parameters(paths);
   for (const LinearSite* site : base.linear_sites()) model.linear.push_back(site->path);
+  for (const EmbeddingSite* site : base.embedding_sites()) model.embeddings.push_back(site->path);
+  for (const ConvSite* site : base.conv_sites()) model.convolutions.push_back(site->path);
   model.output_embedding = base.output_embedding();
   model.model_type = base.model_type();
   return model;
@@ -97,16 +99,70 @@ std::vector<SavedParameter> copy_biases(BaseModel& base, const std::string& whic
                                         const std::vector<SavedParameter>& taken) {
   std::vector<SavedParameter> saved;
   if (which == "none") return saved;
+  const bool all = which == "all";
   const std::unordered_set<std::string> chosen(targets.begin(), targets.end());
   for (ParameterSlot* slot : base.parameters()) {
     const auto [module, name] = split_parameter(slot->path);
     if (name != "bias" || !slot->base.defined()) continue;
-    if (which == "lora_only" && !chosen.contains(module)) continue;
+    if (!all && !chosen.contains(module)) continue;
     const bool trains_already = std::any_of(taken.begin(), taken.end(),
                                             [&](const auto& other) { return other.slot == slot; });
     if (!trains_already) saved.push_back(copy_of(slot));
   }
   return saved;
+}
+
+Result<SavedParts> SavedParts::make(BaseModel& base, const ModuleSelection& selection,
+                                    const std::vector<std::string>& targets) {
+  auto saved = copy_saved_modules(base, selection.modules_to_save);
+  if (!saved) return fail(saved.error());
+  const std::unordered_set<std::string> chosen(targets.begin(), targets.end());
+  for (const auto& parameter : *saved) {
+    if (!chosen.contains(parameter.module)) continue;
+    return fail(ErrorCode::kInvalidArgument,
+                c10::str("a module cannot be both in target_modules and in modules_to_save: ",
+                         parameter.module));
+  }
+  SavedParts parts;
+  parts.saved_ = *std::move(saved);
+  parts.biases_ = copy_biases(base, selection.bias, targets, parts.saved_);
+  parts.targets_ = targets;
+  return parts;
+}
+
+std::vector<AdapterTensor> SavedParts::tensors(const std::string& adapter_name) const {
+  std::vector<AdapterTensor> tensors;
+  for (const auto& saved : saved_) {
+    tensors.push_back(
+        {.key = saved.slot->path,
+         .path = c10::str(saved.module, ".modules_to_save.", adapter_name, ".", saved.name),
+         .tensor = saved.copy,
+         .decay = has_weight_decay(saved.slot->path, saved.copy)});
+  }
+  const std::unordered_set<std::string> targets(targets_.begin(), targets_.end());
+  for (const auto& bias : biases_) {
+    // PEFT has a target's own parameters one level down.
+    const std::string path =
+        bias.module + (targets.contains(bias.module) ? ".base_layer." : ".") + bias.name;
+    tensors.push_back({.key = path, .path = path, .tensor = bias.copy, .decay = false});
+  }
+  return tensors;
+}
+
+std::vector<ParameterOverride> SavedParts::overrides() const {
+  std::vector<ParameterOverride> overrides;
+  for (const auto* list : {&saved_, &biases_}) {
+    for (const auto& saved : *list) overrides.push_back({.slot = saved.slot, .value = saved.copy});
+  }
+  return overrides;
+}
+
+std::vector<std::string> SavedParts::module_names() const {
+  std::vector<std::string> names;
+  for (const auto& saved : saved_) {
+    if (names.empty() || names.back() != saved.module) names.push_back(saved.module);
+  }
+  return names;
 }
 
 bool has_weight_decay(const std::string& path, const at::Tensor& value) {

@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "proto/result.h"
+#include "tuners/adapter.h"
+#include "tuners/config/module_selection.h"
 #include "tuners/config/target_match.h"
 #include "tuners/sites.h"
 
@@ -37,6 +39,26 @@ Result<std::vector<SavedParameter>> copy_saved_modules(BaseModel& base,
 std::vector<SavedParameter> copy_biases(BaseModel& base, const std::string& which,
                                         const std::vector<std::string>& targets,
                                         const std::vector<SavedParameter>& taken);
+
+/// What an adapter trains in full beside its own tensors.
+class SavedParts {
+ public:
+  /// By modules_to_save and bias of `selection`. `targets`: the layers the tuner acts on.
+  /// kInvalidArgument when a module is both a target and saved, or a name selects nothing.
+  static Result<SavedParts> make(BaseModel& base, const ModuleSelection& selection,
+                                 const std::vector<std::string>& targets);
+
+  /// The copies under the names that PEFT gives them.
+  std::vector<AdapterTensor> tensors(const std::string& adapter_name) const;
+  std::vector<ParameterOverride> overrides() const;
+  /// The saved modules, each once.
+  std::vector<std::string> module_names() const;
+
+ private:
+  std::vector<SavedParameter> saved_;
+  std::vector<SavedParameter> biases_;
+  std::vector<std::string> targets_;
+};
 
 /// Whether weight decay applies to a base parameter: not to biases, norms and other vectors.
 bool has_weight_decay(const std::string& path, const at::Tensor& value);

@@ -9,7 +9,8 @@
 #include "proto/log.h"
 #include "storage/atomic_file.h"
 #include "tuners/adapter_files.h"
-#include "tuners/config/lora_json.h"
+#include "tuners/config/lora_options.h"
+#include "tuners/config/tuner_list.h"
 #include "tuners/peft_files.h"
 #include "tuners/registry.h"
 #include "tuners/tensor_io.h"
@@ -59,14 +60,14 @@ Result<std::vector<Selected>> select(std::vector<StoredAdapter> stored,
 
 Result<std::unique_ptr<Adapter>> load_adapter(BaseModel& base, const Selected& selected) {
   const StoredAdapter& stored = selected.stored;
-  const auto tuner = find_tuner(stored.kind);
-  if (!tuner) return fail(stored.directory.string(), tuner.error());
+  const auto schema = find_tuner_schema(stored.kind);
+  if (!schema) return fail(stored.directory.string(), schema.error());
   const auto read =
-      (*tuner)->read(stored.config_text, (stored.directory / kAdapterConfigFile).string());
+      read_options(**schema, stored.config_text, (stored.directory / kAdapterConfigFile).string());
   if (!read) return fail(read.error());
   for (const auto& warning : read->warnings) log::warning(warning);
-  auto adapter = (*tuner)->make(read->options,
-                                {.base = base, .name = selected.name, .seed = 0, .fresh = false});
+  auto adapter =
+      make_adapter(read->options, {.base = base, .name = selected.name, .seed = 0, .fresh = false});
   if (!adapter) return fail(stored.directory.string(), adapter.error());
   if (auto status = load_weights(**adapter, stored, base); !status) return fail(status.error());
   return adapter;
@@ -80,20 +81,28 @@ struct Converted {
 };
 
 Result<Converted> convert(const StoredAdapter& stored) {
-  const auto read =
-      read_lora_config(stored.config_text, (stored.directory / kAdapterConfigFile).string());
-  if (!read) return fail("only LoRA can be converted to PEFT's format", read.error());
-  if (read->options.lora_dtype) {
+  const std::string file_name = (stored.directory / kAdapterConfigFile).string();
+  const auto schema = find_tuner_schema(stored.kind);
+  if (!schema || *schema != &LoraOptions::schema()) {
+    return fail(ErrorCode::kInvalidArgument,
+                c10::str("only LoRA can be converted to PEFT's format: ", stored.kind.swift_type,
+                         stored.kind.peft_type, ", ", file_name));
+  }
+  const auto read = read_options(LoraOptions::schema(), stored.config_text, file_name);
+  if (!read) return fail(read.error());
+  const auto& options = read->options.as<LoraOptions>();
+  if (options.lora_dtype) {
     return fail(
         ErrorCode::kInvalidArgument,
         c10::str(
             "PEFT's format has no place for lora_dtype, delete the field to convert without it: ",
-            *read->options.lora_dtype, ", ", (stored.directory / kAdapterConfigFile).string()));
+            *options.lora_dtype, ", ", file_name));
   }
   const auto file = storage::SafetensorsFile::open(stored.directory / kAdapterWeightsFile);
   if (!file) return fail(file.error());
-  Converted converted{
-      .name = stored.name, .config_text = peft_lora_config(read->options), .tensors = {}};
+  Converted converted{.name = stored.name,
+                      .config_text = config_text(read->options, FileLayout::kPeft),
+                      .tensors = {}};
   for (const auto& view : file->tensors()) {
     converted.tensors.push_back(
         {.key = peft_key(plain_key(view.name, stored.name)), .tensor = copy_tensor(view)});
@@ -102,8 +111,8 @@ Result<Converted> convert(const StoredAdapter& stored) {
 }
 
 std::string base_model_of(const StoredAdapter& stored) {
-  const auto read = read_lora_config(stored.config_text, "");
-  return read ? read->options.base_model_name_or_path.value_or("") : "";
+  const auto read = read_options(LoraOptions::schema(), stored.config_text, "");
+  return read ? read->options.as<LoraOptions>().base_model_name_or_path.value_or("") : "";
 }
 
 }  // namespace

@@ -19,17 +19,6 @@ std::string model_card(const BaseModel& base) {
                   "convert LoRA with `Swift.save_to_peft_format`.\n");
 }
 
-/// LoRA's tensors carry the adapter's name in the file; what replaces a base parameter has the
-/// base's key.
-std::vector<NamedTensor> swift_tensors(const Adapter& adapter) {
-  std::vector<NamedTensor> tensors;
-  for (const auto& entry : adapter.tensors()) {
-    const bool replaces = entry.path.find(".modules_to_save.") != std::string::npos;
-    tensors.push_back({.key = replaces ? entry.key : entry.path, .tensor = entry.tensor});
-  }
-  return tensors;
-}
-
 }  // namespace
 
 Status save_swift(const SwiftModel& model, const std::filesystem::path& directory,
@@ -38,7 +27,8 @@ Status save_swift(const SwiftModel& model, const std::filesystem::path& director
   if (!adapters) return fail(adapters.error());
   if (auto status = make_directory(directory); !status) return status;
   for (const Adapter* adapter : *adapters) {
-    auto status = write_adapter_folder(directory / adapter->name(), swift_tensors(*adapter),
+    auto status = write_adapter_folder(directory / adapter->name(),
+                                       file_tensors(*adapter, FileLayout::kSwift),
                                        adapter->config_text(FileLayout::kSwift));
     if (!status) return status;
   }

@@ -1,6 +1,7 @@
 #include "tuners/swift_model.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/equal.h>
 #include <c10/util/StringUtil.h>
 
 #include <algorithm>
@@ -38,6 +39,16 @@ std::string with_commas(int64_t number) {
   return text;
 }
 
+/// A layer's weights in float32.
+template <typename Site>
+LayerWeights weights_of(const Site& site) {
+  LayerWeights weights{.weight = site.weight.value().to(at::kFloat), .bias = {}};
+  if constexpr (requires { site.bias; }) {
+    if (site.bias.base.defined()) weights.bias = site.bias.value().to(at::kFloat);
+  }
+  return weights;
+}
+
 }  // namespace
 
 SwiftModel::SwiftModel(BaseModel& base, uint64_t seed) : base_(base), seed_(seed) {}
@@ -45,8 +56,7 @@ SwiftModel::SwiftModel(BaseModel& base, uint64_t seed) : base_(base), seed_(seed
 SwiftModel::~SwiftModel() { remove_all(); }
 
 Status SwiftModel::add_adapter(const std::string& name, const TunerOptions& options) {
-  auto adapter =
-      tuner_of(options).make(options, {.base = base_, .name = name, .seed = seed_, .fresh = true});
+  auto adapter = make_adapter(options, {.base = base_, .name = name, .seed = seed_, .fresh = true});
   if (!adapter) return fail(c10::str("adapter ", name), adapter.error());
   return add_adapter(*std::move(adapter));
 }
@@ -58,7 +68,9 @@ Status SwiftModel::add_adapter(std::unique_ptr<Adapter> adapter, bool trainable)
     return fail(ErrorCode::kConflict,
                 c10::str("an adapter of that name is on the model, delete it first: ", name));
   }
-  for (auto& entry : adapter->tensors()) entry.tensor.set_requires_grad(trainable);
+  for (auto& entry : adapter->tensors()) {
+    if (entry.trains) entry.tensor.set_requires_grad(trainable);
+  }
   entries_.push_back({.adapter = std::move(adapter), .trainable = trainable});
   std::vector<bool> active;
   for (const auto& entry : entries_) active.push_back(entry.active);
@@ -157,6 +169,7 @@ TrainableSet SwiftModel::trainable_set() const {
   for (const auto& entry : entries_) {
     if (!entry.active || entry.merged || !entry.trainable) continue;
     for (auto& tensor : entry.adapter->tensors()) {
+      if (!tensor.trains) continue;
       set.tensors.push_back(
           {.path = std::move(tensor.path), .tensor = tensor.tensor, .decay = tensor.decay});
     }
@@ -171,6 +184,7 @@ std::vector<ParameterGroup> SwiftModel::create_optimizer_param_groups(double lr,
   for (const auto& entry : entries_) {
     if (!entry.active || entry.merged || !entry.trainable) continue;
     for (auto& tensor : entry.adapter->tensors()) {
+      if (!tensor.trains) continue;
       auto& group = groups[{tensor.lr_scale, !tensor.decay}];
       group.lr = lr * tensor.lr_scale;
       group.weight_decay = tensor.decay ? weight_decay : 0.0;
@@ -192,7 +206,9 @@ std::string SwiftModel::get_trainable_parameters(double cuda_memory_gib) const {
     if (tensor.defined() && seen.insert(tensor.const_data_ptr()).second) all += tensor.numel();
   }
   for (const auto& entry : entries_) {
-    for (const auto& tensor : entry.adapter->tensors()) all += tensor.tensor.numel();
+    for (const auto& tensor : entry.adapter->tensors()) {
+      if (tensor.trains) all += tensor.tensor.numel();
+    }
   }
   const int64_t trainable = trainable_set().numel();
   const double percent =
@@ -224,6 +240,25 @@ Result<std::vector<size_t>> SwiftModel::active_indices() const {
   return indices_of(active_adapters());
 }
 
+/// Virtual tokens, and blocks put into the list of layers, come from one adapter at a time.
+Status SwiftModel::check_exclusive(const std::vector<bool>& active) const {
+  const Adapter* sequence = nullptr;
+  const Adapter* layers = nullptr;
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    const Adapter& adapter = *entries_[i].adapter;
+    if (!active[i]) continue;
+    const Adapter* other = nullptr;
+    if (adapter.sequence_tuner() != nullptr) other = std::exchange(sequence, &adapter);
+    if (other == nullptr && !adapter.insertions().empty()) other = std::exchange(layers, &adapter);
+    if (other == nullptr) continue;
+    return fail(ErrorCode::kConflict,
+                c10::str("two active adapters of this kind do not go together, deactivate one "
+                         "first: ",
+                         other->name(), " and ", adapter.name()));
+  }
+  return {};
+}
+
 Status SwiftModel::check_overrides(const std::vector<bool>& active) const {
   std::map<const ParameterSlot*, const Adapter*> owners;
   for (size_t i = 0; i < entries_.size(); ++i) {
@@ -251,10 +286,14 @@ Status SwiftModel::check_merge(const std::vector<size_t>& indices) const {
     if (!entry.adapter->can_merge()) {
       return fail(ErrorCode::kInvalidArgument,
                   c10::str("this tuner's effect cannot be merged into weights: ", name, " (",
-                           tuner_of(entry.adapter->options()).peft_type, ")"));
+                           std::string(entry.adapter->options().schema().name), ")"));
     }
+    const auto own = entry.adapter->overrides();
     for (const auto& [site, tuner] : entry.adapter->linear_tuners()) {
-      if (!site->weight.override_value.defined()) continue;
+      const bool is_own = std::any_of(own.begin(), own.end(), [&, at = site](const auto& each) {
+        return each.slot == &at->weight;
+      });
+      if (is_own || !site->weight.override_value.defined()) continue;
       return fail(ErrorCode::kInvalidArgument,
                   c10::str("cannot merge where another adapter replaces the weight, "
                            "merge_and_unload that one first: ",
@@ -266,6 +305,7 @@ Status SwiftModel::check_merge(const std::vector<size_t>& indices) const {
 
 Status SwiftModel::set_active(const std::vector<bool>& active) {
   if (auto status = check_overrides(active); !status) return status;
+  if (auto status = check_exclusive(active); !status) return status;
   for (size_t i = 0; i < entries_.size(); ++i) {
     entries_[i].active = active[i];
     entries_[i].merged = entries_[i].merged && active[i];
@@ -277,41 +317,88 @@ Status SwiftModel::set_active(const std::vector<bool>& active) {
 void SwiftModel::remove_all() {
   for (auto& [slot, original] : originals_) slot->base = original;
   originals_.clear();
-  for (LinearSite* site : base_.linear_sites()) site->tuners.clear();
-  for (ParameterSlot* slot : base_.parameters()) slot->override_value.reset();
+  for (const auto& entry : entries_) {
+    const Adapter& adapter = *entry.adapter;
+    const auto clear = [](const auto& parts) {
+      for (const auto& part : parts) part.site->tuners.clear();
+    };
+    clear(adapter.linear_tuners());
+    clear(adapter.embedding_tuners());
+    clear(adapter.conv_tuners());
+    clear(adapter.module_tuners());
+    clear(adapter.attention_tuners());
+    if (adapter.sequence_tuner() != nullptr) base_.sequence_site()->tuner = nullptr;
+    if (!adapter.insertions().empty()) base_.layer_list()->insert({});
+    for (const auto& replaced : adapter.overrides()) replaced.slot->override_value.reset();
+  }
 }
 
 void SwiftModel::install() {
   remove_all();
   for (const auto& entry : entries_) {
-    if (!entry.active) continue;
-    for (const auto& replaced : entry.adapter->overrides())
-      replaced.slot->override_value = replaced.value;
-    if (entry.merged) continue;
-    for (const auto& [site, tuner] : entry.adapter->linear_tuners()) site->tuners.push_back(tuner);
+    if (entry.active) install_parts(*entry.adapter, entry.merged);
   }
   merge_weights();
   ++version_;
 }
 
-void SwiftModel::merge_weights() {
-  const at::NoGradGuard no_grad;
-  std::map<ParameterSlot*, at::Tensor> sums;
-  for (const auto& entry : entries_) {
-    if (!entry.merged) continue;
-    for (const auto& part : entry.adapter->linear_tuners()) {
-      at::Tensor& sum = sums[&part.site->weight];
-      const at::Tensor delta = entry.adapter->delta_weight(part);
-      sum = sum.defined() ? sum.add(delta) : delta;
+void SwiftModel::install_parts(const Adapter& adapter, bool merged) {
+  for (const auto& replaced : adapter.overrides()) replaced.slot->override_value = replaced.value;
+  const auto insertions = adapter.insertions();
+  if (!insertions.empty()) base_.layer_list()->insert(insertions);
+  if (merged) return;
+  const auto attach = [](const auto& parts) {
+    for (const auto& part : parts) part.site->tuners.push_back(part.tuner);
+  };
+  attach(adapter.linear_tuners());
+  attach(adapter.embedding_tuners());
+  attach(adapter.conv_tuners());
+  attach(adapter.module_tuners());
+  attach(adapter.attention_tuners());
+  if (const auto* tuner = adapter.sequence_tuner()) base_.sequence_site()->tuner = tuner;
+}
+
+/// Merges the parts that one kind of site has in merged adapters, the innermost (last) first.
+template <typename Part>
+void SwiftModel::merge_parts(std::vector<Part> (Adapter::*parts)() const) {
+  std::map<decltype(Part::site), LayerWeights> merged;
+  for (auto entry = entries_.rbegin(); entry != entries_.rend(); ++entry) {
+    if (!entry->merged) continue;
+    for (const auto& part : (entry->adapter.get()->*parts)()) {
+      auto [place, is_new] = merged.try_emplace(part.site);
+      if (is_new) place->second = weights_of(*part.site);
+      entry->adapter->merge_into(part, place->second);
     }
   }
-  for (auto& [slot, sum] : sums) {
-    const at::Tensor merged = slot->base.to(at::kFloat).add(sum).to(slot->base.scalar_type());
-    originals_[slot] = std::exchange(slot->base, merged);
+  for (auto& [site, weights] : merged) set_weights(*site, weights);
+}
+
+void SwiftModel::set_merged(ParameterSlot& slot, const at::Tensor& value) {
+  at::Tensor& place = slot.override_value.defined() ? slot.override_value : slot.base;
+  const at::Tensor merged = value.to(place.scalar_type());
+  if (!slot.override_value.defined()) originals_[&slot] = slot.base;
+  place = merged;
+}
+
+template <typename Site>
+void SwiftModel::set_weights(Site& site, const LayerWeights& weights) {
+  set_merged(site.weight, weights.weight);
+  if constexpr (requires { site.bias; }) {
+    const LayerWeights before = weights_of(site);
+    if (weights.bias.defined() && !at::equal(before.bias, weights.bias))
+      set_merged(site.bias, weights.bias);
   }
 }
 
+void SwiftModel::merge_weights() {
+  const at::NoGradGuard no_grad;
+  merge_parts<SiteTuner>(&Adapter::linear_tuners);
+  merge_parts<EmbeddingPart>(&Adapter::embedding_tuners);
+  merge_parts<ConvPart>(&Adapter::conv_tuners);
+}
+
 void SwiftModel::make_permanent(const std::vector<size_t>& indices) {
+  remove_all();
   Entries others;
   Entries merging;
   for (size_t i = 0; i < entries_.size(); ++i) {
@@ -324,8 +411,9 @@ void SwiftModel::make_permanent(const std::vector<size_t>& indices) {
   originals_.clear();  // what the slots hold now is the base
   for (const auto& entry : entries_) {
     for (const auto& replaced : entry.adapter->overrides())
-      replaced.slot->base = replaced.value.detach();
+      replaced.slot->base = replaced.slot->override_value.detach();
   }
+  remove_all();
   entries_ = std::move(others);
   install();
 }

@@ -104,11 +104,18 @@ class SwiftModel {
   Result<std::vector<size_t>> indices_of(const std::vector<std::string>& names) const;
   Result<std::vector<size_t>> active_indices() const;
   Status check_overrides(const std::vector<bool>& active) const;
+  Status check_exclusive(const std::vector<bool>& active) const;
   Status check_merge(const std::vector<size_t>& indices) const;
   Status set_active(const std::vector<bool>& active);
   void install();  ///< Makes the model what the entries say.
+  void install_parts(const Adapter& adapter, bool merged);
   void remove_all();
   void merge_weights();
+  template <typename Part>
+  void merge_parts(std::vector<Part> (Adapter::*parts)() const);
+  template <typename Site>
+  void set_weights(Site& site, const LayerWeights& weights);
+  void set_merged(ParameterSlot& slot, const at::Tensor& value);
   void make_permanent(const std::vector<size_t>& indices);
 
   BaseModel& base_;

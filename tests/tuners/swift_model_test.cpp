@@ -269,7 +269,7 @@ TEST_P(SwiftModelFloatTest, RefusesModulesThatAreTargetsAndSaved) {
 
 TEST_P(SwiftModelFloatTest, KindsOfModulesToSaveBecomeNames) {
   add("default", {.modules_to_save = {"all-norm", "all-embedding"}});
-  const auto& options = std::get<LoraOptions>(swift_.find_adapter("default")->options());
+  const auto& options = swift_.find_adapter("default")->options().as<LoraOptions>();
   EXPECT_THAT(options.modules_to_save,
               ElementsAre("model.embed_tokens", "model.layers.0.input_layernorm",
                           "model.layers.1.input_layernorm", "model.norm"));

@@ -6,7 +6,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "tuners/config/lora_json.h"
+#include "tuners/config/lora_options.h"
 
 namespace tunefleet::tuners {
 namespace {
@@ -26,9 +26,9 @@ TEST(TargetMatchGoldenTest, AgreesWithPeftOnEveryPath) {
   for (const auto& match : expected.at("matches")) {
     json config = match.at("config");
     config["peft_type"] = "LORA";
-    const auto read = read_lora_config(config.dump(), "golden");
+    const auto read = read_options(LoraOptions::schema(), config.dump(), "golden");
     ASSERT_TRUE(read) << read.error().message;
-    const auto matcher = TargetMatcher::create(read->options);
+    const auto matcher = TargetMatcher::create(read->options.as<LoraOptions>());
     ASSERT_TRUE(matcher) << matcher.error().message;
     for (size_t i = 0; i < expected.at("paths").size(); ++i) {
       const std::string path = expected["paths"][i];

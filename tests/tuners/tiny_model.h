@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "tuners/config/lora_options.h"
 #include "tuners/sites.h"
 
 namespace tunefleet::tuners {

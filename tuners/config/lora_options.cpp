@@ -152,6 +152,15 @@ Result<LoraOptions> lora_options_from_job(const JobSpec& spec) {
   return options;
 }
 
+LoraOptions::operator ModuleSelection() const {
+  return {.target_modules = target_modules,
+          .exclude_modules = exclude_modules,
+          .modules_to_save = modules_to_save,
+          .layers_to_transform = layers_to_transform,
+          .layers_pattern = layers_pattern,
+          .bias = bias};
+}
+
 int64_t rank_of(const LoraOptions& options, std::string_view path) {
   return pattern_value(options.rank_pattern, path, options.r);
 }

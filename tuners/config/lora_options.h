@@ -4,41 +4,18 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "proto/job_spec.h"
 #include "proto/result.h"
+#include "tuners/config/module_selection.h"
+#include "tuners/config/tuner_schema.h"
 
 namespace tunefleet::tuners {
 
-/// Names of modules as PEFT takes them: a list (each name exact, or after a dot at the end of a
-/// path) or one regular expression that must match the whole path.
-struct ModuleNames {
-  std::vector<std::string> names{};
-  std::optional<std::string> regex{};  ///< When set, `names` is not looked at.
-
-  bool empty() const { return names.empty() && !regex; }
-  bool operator==(const ModuleNames&) const = default;
-};
-
-/// Which linear layers get an update. All members empty: the table of the model's type decides.
-struct TargetModules {
-  bool all_linear = false;  ///< Every linear layer but the output embedding; `names` come on top.
-  std::vector<std::string> names{};
-  std::optional<std::string> regex{};  ///< Wins over the others.
-
-  bool unset() const { return !all_linear && names.empty() && !regex; }
-  bool operator==(const TargetModules&) const = default;
-};
-
-/// Keys of rank_pattern and alpha_pattern in the file's order: the first that matches wins.
-template <typename T>
-using Pattern = std::vector<std::pair<std::string, T>>;
-
 /// The LoRA part of adapter_config.json; field names and defaults are the file's (PEFT 0.21).
 struct LoraOptions {
-  static constexpr std::string_view kPeftType = "LORA";
+  static const TunerSchema& schema();
 
   int64_t r = 8;              ///< Rank of the update, >= 1.
   double lora_alpha = 8.0;    ///< Numerator of the scaling alpha / r.
@@ -64,6 +41,8 @@ struct LoraOptions {
   double lorap_emb_lr = 1e-6;              ///< LoRA+: learning rate of embedding updates.
 
   bool operator==(const LoraOptions&) const = default;
+  /// The members that say where it acts.
+  operator ModuleSelection() const;  // NOLINT(google-explicit-constructor)
 };
 
 /// Refuses what no layer could use: ranges, unknown words, expressions that do not compile, and

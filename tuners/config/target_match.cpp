@@ -68,7 +68,7 @@ const std::map<std::string_view, std::vector<std::string>>& default_targets() {
 }
 
 /// The options with names in the place of the model type's default.
-Result<LoraOptions> with_default_targets(LoraOptions options, const ModelModules& model) {
+Result<ModuleSelection> with_default_targets(ModuleSelection options, const ModelModules& model) {
   TargetModules& targets = options.target_modules;
   if (targets.unset()) {
     const auto found = default_targets().find(model.model_type);
@@ -83,7 +83,8 @@ Result<LoraOptions> with_default_targets(LoraOptions options, const ModelModules
   return options;
 }
 
-tl::unexpected<Error> no_match(const LoraOptions& asked, const ModelModules& model, bool excluded) {
+tl::unexpected<Error> no_match(const ModuleSelection& asked, const ModelModules& model,
+                               bool excluded) {
   if (excluded) {
     return fail(
         ErrorCode::kInvalidArgument,
@@ -110,11 +111,23 @@ struct Matches {
   bool excluded = false;  ///< Some module was excluded.
 };
 
-Result<Matches> match_all(const LoraOptions& options, const ModelModules& model) {
+/// Paths that a tuner of these kinds can act on.
+std::unordered_set<std::string_view> reachable(const ModelModules& model, const LayerKinds& kinds) {
+  std::unordered_set<std::string_view> paths;
+  if (kinds.linear) paths.insert(model.linear.begin(), model.linear.end());
+  if (kinds.embedding) paths.insert(model.embeddings.begin(), model.embeddings.end());
+  if (kinds.conv2d) paths.insert(model.convolutions.begin(), model.convolutions.end());
+  if (kinds.any) paths.insert(model.modules.begin(), model.modules.end());
+  return paths;
+}
+
+Result<Matches> match_all(const ModuleSelection& options, const ModelModules& model,
+                          const LayerKinds& kinds) {
   const auto matcher = TargetMatcher::create(options);
   if (!matcher) return fail(matcher.error());
   const bool all_linear = options.target_modules.all_linear && !options.target_modules.regex;
   const std::unordered_set<std::string_view> linear(model.linear.begin(), model.linear.end());
+  const auto can_act = reachable(model, kinds);
   Matches matches;
   for (const auto& path : model.modules) {
     const auto match = matcher->check(path);
@@ -125,10 +138,12 @@ Result<Matches> match_all(const LoraOptions& options, const ModelModules& model)
     const bool by_kind = all_linear && *match == TargetMatch::kNo && *in_layer &&
                          linear.contains(path) && path != model.output_embedding;
     if (*match != TargetMatch::kYes && !by_kind) continue;
-    if (!linear.contains(path)) {
-      return fail(
-          ErrorCode::kInvalidArgument,
-          fmt::format("target_modules match a module that is not a linear layer: {}", path));
+    if (!can_act.contains(path)) {
+      return fail(ErrorCode::kInvalidArgument,
+                  fmt::format("target_modules match a module that {}: {}",
+                              kinds.embedding || kinds.conv2d ? "this tuner cannot act on"
+                                                              : "is not a linear layer",
+                              path));
     }
     matches.targets.push_back(path);
   }
@@ -149,7 +164,7 @@ std::vector<std::string> modules_of_parameters(const std::vector<std::string>& p
   return modules;
 }
 
-Result<TargetMatcher> TargetMatcher::create(const LoraOptions& options) {
+Result<TargetMatcher> TargetMatcher::create(const ModuleSelection& options) {
   TargetMatcher matcher(options);
   if (auto status = matcher.compile(); !status) return fail(status.error());
   return matcher;
@@ -225,19 +240,19 @@ Result<TargetMatch> TargetMatcher::check(const std::string& path) const {
   return in_wanted_layer(path).map(answer);
 }
 
-Result<std::vector<std::string>> match_targets(const LoraOptions& asked,
-                                               const ModelModules& model) {
+Result<std::vector<std::string>> match_targets(const ModuleSelection& asked,
+                                               const ModelModules& model, const LayerKinds& kinds) {
   const auto options = with_default_targets(asked, model);
   if (!options) return fail(options.error());
-  const auto found = match_all(*options, model);
+  const auto found = match_all(*options, model, kinds);
   if (!found || !found->targets.empty()) {
     return found.map([](const Matches& matches) { return matches.targets; });
   }
   // Exclusions explain an empty result only if the names match without them.
-  LoraOptions open = *options;
+  ModuleSelection open = *options;
   open.exclude_modules = {};
   open.modules_to_save.clear();
-  const auto unexcluded = match_all(open, model);
+  const auto unexcluded = match_all(open, model, kinds);
   return no_match(*options, model, found->excluded && unexcluded && !unexcluded->targets.empty());
 }
 

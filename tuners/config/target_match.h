@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "proto/result.h"
-#include "tuners/config/lora_options.h"
+#include "tuners/config/module_selection.h"
 #include "tuners/config/python_regex.h"
 
 /// Which modules of a model an adapter acts on: PEFT's rules (peft 0.21,
@@ -16,9 +16,11 @@ namespace tunefleet::tuners {
 struct ModelModules {
   std::vector<std::string> modules;  ///< Every module, containers included, in module order.
   std::vector<std::string>
-      linear;                    ///< The linear layers among them, the output embedding included.
-  std::string output_embedding;  ///< "lm_head"; not part of all-linear.
-  std::string model_type;        ///< "llama": chooses the targets when none are named.
+      linear;  ///< The linear layers among them, the output embedding included.
+  std::vector<std::string> embeddings{};    ///< The embeddings among them.
+  std::vector<std::string> convolutions{};  ///< The 2-D convolutions among them.
+  std::string output_embedding;             ///< "lm_head"; not part of all-linear.
+  std::string model_type;                   ///< "llama": chooses the targets when none are named.
 };
 
 /// Every module that holds one of these parameters: "a.b.weight" gives "a" and "a.b". In order of
@@ -31,7 +33,7 @@ enum class TargetMatch { kNo, kYes, kExcluded };
 class TargetMatcher {
  public:
   /// kInvalidArgument when an expression does not compile.
-  static Result<TargetMatcher> create(const LoraOptions& options);
+  static Result<TargetMatcher> create(const ModuleSelection& selection);
 
   /// What the rules say about the module at `path`, in PEFT's order: exclude_modules, what
   /// modules_to_save holds, target_modules, then layers_to_transform. A list entry equal to the
@@ -42,22 +44,31 @@ class TargetMatcher {
   Result<bool> in_wanted_layer(const std::string& path) const;
 
  private:
-  explicit TargetMatcher(LoraOptions options) : options_(std::move(options)) {}
+  explicit TargetMatcher(ModuleSelection selection) : options_(std::move(selection)) {}
   Status compile();
   Result<bool> is_excluded(const std::string& path) const;
 
-  LoraOptions options_;
+  ModuleSelection options_;
   std::vector<PythonRegex> target_;   ///< None or one.
   std::vector<PythonRegex> exclude_;  ///< None or one.
   std::vector<PythonRegex> saved_;
   std::vector<PythonRegex> layers_;  ///< Each with the group "idx"; any one of them decides.
 };
 
-/// The linear layers that get an update, in module order. kInvalidArgument when there is none
-/// (listing the nearest names), when a match is not a linear layer, or when the model's type has no
-/// default targets.
-Result<std::vector<std::string>> match_targets(const LoraOptions& options,
-                                               const ModelModules& model);
+/// Kinds of layers that a tuner can act on.
+struct LayerKinds {
+  bool linear = true;
+  bool embedding = false;
+  bool conv2d = false;
+  bool any = false;  ///< Every module, containers included.
+};
+
+/// The layers that get an update, in module order. kInvalidArgument when there is none (listing the
+/// nearest names), when a match is not of those kinds, or when the model's type has no default
+/// targets.
+Result<std::vector<std::string>> match_targets(const ModuleSelection& selection,
+                                               const ModelModules& model,
+                                               const LayerKinds& kinds = {});
 
 /// The shortest list of names that selects exactly `targets` by PEFT's suffix rule: last components
 /// where those are enough, whole paths where not. What target_modules is in a file when the job

@@ -3,12 +3,39 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/ones.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include "tuners/random.h"
 #include "worker/kernels/cpu_loops.h"
 #include "worker/kernels/cpu_pointers.h"
 
 namespace tunefleet::kernels {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+/// The mask is drawn again in backward instead of kept.
+class Dropout : public torch::autograd::Function<Dropout> {
+ public:
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& keys,
+                            int64_t key, double p) {
+    ctx->saved_data["keys"] = keys;
+    ctx->saved_data["key"] = key;
+    ctx->saved_data["p"] = p;
+    return dropout(x, keys, static_cast<uint64_t>(key), p);
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    return {dropout(grads[0], ctx->saved_data["keys"].toTensor(),
+                    static_cast<uint64_t>(ctx->saved_data["key"].toInt()),
+                    ctx->saved_data["p"].toDouble()),
+            {},
+            {},
+            {}};
+  }
+};
+
+}  // namespace
 
 uint64_t dropout_key(const tuners::ForwardContext& context, uint64_t stream) {
   return tuners::mix(tuners::mix(context.seed, static_cast<uint64_t>(context.step)), stream);
@@ -33,6 +60,14 @@ at::Tensor dropout(const at::Tensor& x, const at::Tensor& token_keys, uint64_t k
     cpu::dropout(bf16(in), bf16(out), keys, in.size(0), in.size(1), key, p);
   }
   return out;
+}
+
+at::Tensor differentiable_dropout(const at::Tensor& x, const tuners::ForwardContext& context,
+                                  uint64_t stream, double p) {
+  const auto flat = x.reshape({x.size(0), -1});
+  return Dropout::apply(flat, context.token_keys,
+                        static_cast<int64_t>(dropout_key(context, stream)), p)
+      .view_as(x);
 }
 
 }  // namespace tunefleet::kernels

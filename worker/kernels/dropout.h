@@ -17,4 +17,8 @@ uint64_t dropout_key(const tuners::ForwardContext& context, uint64_t stream);
 /// stored. token_keys int64 [N] on the CPU. No autograd: the backward of dropout is dropout.
 at::Tensor dropout(const at::Tensor& x, const at::Tensor& token_keys, uint64_t key, double p);
 
+/// The same as a differentiable operation: a tuners::DropoutFunction. x [N, …].
+at::Tensor differentiable_dropout(const at::Tensor& x, const tuners::ForwardContext& context,
+                                  uint64_t stream, double p);
+
 }  // namespace tunefleet::kernels

@@ -3,12 +3,15 @@
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
+#include <ATen/ops/zeros.h>
 
 #include <cmath>
+#include <functional>
+#include <memory>
 #include <utility>
 
 #include "worker/kernels/attention.h"
+#include "worker/kernels/dropout.h"
 #include "worker/kernels/norm.h"
 #include "worker/kernels/rope.h"
 #include "worker/kernels/swiglu.h"
@@ -42,64 +45,149 @@ at::Tensor append(at::Tensor& cache, int64_t cached, const at::Tensor& rows) {
 
 }  // namespace
 
-at::Tensor Decoder::attention(const DecoderLayer& layer, const at::Tensor& x,
-                              const TokenBatch& batch, const RopeTable::Angles& angles,
-                              const tuners::ForwardContext& context, KvCache::Layer* cache,
-                              int64_t cached) const {
-  const int64_t dim = config_.head_dim;
-  const double scale = 1.0 / std::sqrt(static_cast<double>(dim));
-  const auto q = kernels::rope(
-      heads_of(linear(layer.q_proj, x, context), dim, layer.q_norm, config_.rms_norm_eps),
-      angles.cos, angles.sin);
-  auto k = kernels::rope(
-      heads_of(linear(layer.k_proj, x, context), dim, layer.k_norm, config_.rms_norm_eps),
-      angles.cos, angles.sin);
-  auto v = linear(layer.v_proj, x, context).view({x.size(0), config_.num_key_value_heads, dim});
-  if (cache != nullptr) {
-    k = append(cache->keys, cached, k);
-    v = append(cache->values, cached, v);
-    return linear(layer.o_proj, kernels::cached_attention(q, k, v, layer.window, scale), context);
+at::Tensor Decoder::attend(size_t index, const tuners::AttentionInput& input,
+                           const Pass& pass) const {
+  const double scale = 1.0 / std::sqrt(static_cast<double>(config_.head_dim));
+  const auto& layer = *layers_.all()[index];
+  if (pass.prefix.count == 0) {
+    return kernels::causal_attention(input.q, input.k, input.v, *input.boundaries, layer.window,
+                                     scale);
   }
-  return linear(layer.o_proj,
-                kernels::causal_attention(q, k, v, batch.boundaries, layer.window, scale), context);
+  // The prefix's own rows of queries are there for their places only and fall away again.
+  const auto prefix = sequence_.tuner->keys_values(static_cast<int64_t>(index));
+  const auto none = at::zeros({pass.prefix.count, input.q.size(1), input.q.size(2)},
+                              input.q.options().requires_grad(false));
+  return pass.prefix.without(kernels::causal_attention(
+      pass.prefix.with(none, input.q), pass.prefix.with(prefix->keys, input.k),
+      pass.prefix.with(prefix->values, input.v), *pass.prefix.boundaries, layer.window, scale));
 }
 
-at::Tensor Decoder::run_layer(const DecoderLayer& layer, const at::Tensor& x,
-                              const TokenBatch& batch, const RopeTable::Angles& angles,
-                              const tuners::ForwardContext& context, KvCache::Layer* cache,
-                              int64_t cached) const {
-  const auto normed = kernels::rms_norm(x, layer.input_norm.value(), config_.rms_norm_eps);
-  const auto h = x + attention(layer, normed, batch, angles, context, cache, cached);
-  const auto mlp_in = kernels::rms_norm(h, layer.post_attention_norm.value(), config_.rms_norm_eps);
-  const auto gated = kernels::swiglu(linear(layer.gate_proj, mlp_in, context),
-                                     linear(layer.up_proj, mlp_in, context));
-  return h + linear(layer.down_proj, gated, context);
+at::Tensor Decoder::self_attention(size_t index, const at::Tensor& x, const Pass& pass,
+                                   KvCache::Layer* cache) const {
+  const auto& layer = *layers_.all()[index];
+  const int64_t dim = config_.head_dim;
+  const auto project = [&](const tuners::LinearSite& site, const tuners::ParameterSlot& norm) {
+    return kernels::rope(heads_of(linear(site, x, pass.context), dim, norm, config_.rms_norm_eps),
+                         pass.angles.cos, pass.angles.sin);
+  };
+  tuners::AttentionInput input{
+      .q = project(layer.q_proj, layer.q_norm),
+      .k = project(layer.k_proj, layer.k_norm),
+      .v =
+          linear(layer.v_proj, x, pass.context).view({x.size(0), config_.num_key_value_heads, dim}),
+      .boundaries = pass.context.boundaries};
+  if (cache != nullptr) {
+    const double scale = 1.0 / std::sqrt(static_cast<double>(dim));
+    const auto keys = append(cache->keys, pass.cached, input.k);
+    const auto values = append(cache->values, pass.cached, input.v);
+    return linear(layer.o_proj,
+                  kernels::cached_attention(input.q, keys, values, layer.window, scale),
+                  pass.context);
+  }
+  const auto& tuners = layer.attention.tuners;
+  std::function<at::Tensor(const tuners::AttentionInput&, size_t)> run =
+      [&](const tuners::AttentionInput& in, size_t first) -> at::Tensor {
+    if (first == tuners.size()) return attend(index, in, pass);
+    const auto next = [&](const tuners::AttentionInput& more) { return run(more, first + 1); };
+    return tuners[first]->forward(in, next, pass.context);
+  };
+  return linear(layer.o_proj, run(input, 0), pass.context);
+}
+
+at::Tensor Decoder::mlp(const DecoderLayer& layer, const at::Tensor& x,
+                        const tuners::ForwardContext& context) const {
+  return linear(
+      layer.down_proj,
+      kernels::swiglu(linear(layer.gate_proj, x, context), linear(layer.up_proj, x, context)),
+      context);
+}
+
+at::Tensor Decoder::run_layer(size_t index, const at::Tensor& x, const Pass& pass,
+                              KvCache::Layer* cache) const {
+  const auto& layer = *layers_.all()[index];
+  const double eps = config_.rms_norm_eps;
+  const auto attention = [&](const at::Tensor& in) {
+    return self_attention(index, in, pass, cache);
+  };
+  const auto feed_forward = [&](const at::Tensor& in) { return mlp(layer, in, pass.context); };
+  const auto block = [&](const at::Tensor& in) {
+    const auto normed = kernels::rms_norm(in, layer.input_norm.value(), eps);
+    const auto h = in + run_tuners(layer.self_attn.tuners, normed, attention, pass.context);
+    const auto mlp_in = kernels::rms_norm(h, layer.post_attention_norm.value(), eps);
+    return h + run_tuners(layer.mlp.tuners, mlp_in, feed_forward, pass.context);
+  };
+  return run_tuners(layer.block.tuners, x, block, pass.context);
+}
+
+Decoder::Pass Decoder::make_pass(const TokenBatch& batch, const tuners::ForwardContext& context,
+                                 const KvCache* cache) const {
+  Pass pass{.context = context, .angles = {}, .prefix = {}, .cached = cache ? cache->length : 0};
+  pass.context.boundaries = std::make_shared<const tuners::Boundaries>(batch.boundaries);
+  pass.context.dropout_function = &kernels::differentiable_dropout;
+  return pass;
+}
+
+at::Tensor Decoder::embed(const TokenBatch& batch, Pass& pass, VirtualTokens& prompt) const {
+  const auto table = [&](const at::Tensor& ids) {
+    return at::embedding(embed_tokens_.weight.value(), ids);
+  };
+  auto x = run_tuners(embed_tokens_.tuners, index_tensor(batch.input_ids, device()), table,
+                      pass.context);
+  auto positions = batch.positions;
+  if (const auto* tuner = sequence_.tuner; tuner != nullptr && pass.cached == 0) {
+    auto longer = VirtualTokens::before_each(batch.boundaries, batch.positions,
+                                             tuner->virtual_tokens(), device());
+    if (const auto virtual_rows = tuner->embeddings(pass.context); virtual_rows.defined()) {
+      x = longer.with(virtual_rows, x);
+      pass.context.boundaries = longer.boundaries;
+      pass.context.token_keys = longer.token_keys(pass.context.token_keys);
+      positions = longer.positions;
+      prompt = std::move(longer);
+    } else {
+      for (auto& position : positions) position += static_cast<int32_t>(longer.count);
+      pass.prefix = std::move(longer);
+    }
+  }
+  pass.angles = rope_.at(positions, device());
+  return x;
+}
+
+void Decoder::start_cache(KvCache& cache) const {
+  for (size_t i = 0; i < cache.layers.size(); ++i) {
+    const auto prefix = sequence_.tuner->keys_values(static_cast<int64_t>(i));
+    append(cache.layers[i].keys, 0, prefix->keys);
+    append(cache.layers[i].values, 0, prefix->values);
+  }
+  cache.length = sequence_.tuner->virtual_tokens();
 }
 
 at::Tensor Decoder::hidden_states(const TokenBatch& batch, const tuners::ForwardContext& context,
                                   KvCache* cache, const at::Tensor& checkpoint_anchor) const {
-  auto x = at::embedding(embedding_.value(), index_tensor(batch.input_ids, device()));
-  const auto angles = rope_.at(batch.positions, device());
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    const auto& layer = layers_[i];
+  const auto pass = std::make_shared<Pass>(make_pass(batch, context, cache));
+  VirtualTokens prompt;
+  auto x = embed(batch, *pass, prompt);
+  if (cache != nullptr && pass->prefix.count > 0) {
+    start_cache(*cache);
+    pass->cached = cache->length;
+  }
+  for (size_t i = 0; i < layers_.all().size(); ++i) {
     if (checkpoint_anchor.defined()) {
       x = checkpoint(
-          [this, &layer, &batch, angles, &context](const at::Tensor& in) {
-            return run_layer(layer, in, batch, angles, context, nullptr, 0);
-          },
-          x, checkpoint_anchor);
+          [this, i, pass](const at::Tensor& in) { return run_layer(i, in, *pass, nullptr); }, x,
+          checkpoint_anchor);
     } else {
-      x = run_layer(layer, x, batch, angles, context, cache ? &cache->layers[i] : nullptr,
-                    cache ? cache->length : 0);
+      x = run_layer(i, x, *pass, cache ? &cache->layers[i] : nullptr);
     }
   }
-  if (cache != nullptr) cache->length += static_cast<int64_t>(batch.input_ids.size());
-  return x;
+  if (cache != nullptr) cache->length += x.size(0);
+  return prompt.count > 0 ? prompt.without(x) : x;
 }
 
 at::Tensor Decoder::logits(const at::Tensor& hidden, const tuners::ForwardContext& context) const {
+  auto own = context;
+  own.dropout_function = &kernels::differentiable_dropout;
   return linear(lm_head_, kernels::rms_norm(hidden, final_norm_.value(), config_.rms_norm_eps),
-                context);
+                own);
 }
 
 at::Tensor Decoder::loss(const TokenBatch& batch, const tuners::ForwardContext& context,
@@ -130,11 +218,11 @@ at::Tensor Decoder::loss(const TokenBatch& batch, const tuners::ForwardContext& 
 
 KvCache Decoder::make_cache(int64_t capacity) const {
   KvCache cache;
-  cache.capacity = capacity;
-  const auto options = embedding_.base.options();
-  for (size_t i = 0; i < layers_.size(); ++i) {
+  cache.capacity = capacity + (sequence_.tuner ? sequence_.tuner->virtual_tokens() : 0);
+  const auto options = embed_tokens_.weight.base.options();
+  for (size_t i = 0; i < layers_.all().size(); ++i) {
     const auto rows = [&] {
-      return at::empty({capacity, config_.num_key_value_heads, config_.head_dim}, options);
+      return at::empty({cache.capacity, config_.num_key_value_heads, config_.head_dim}, options);
     };
     cache.layers.push_back({rows(), rows()});
   }
@@ -143,34 +231,36 @@ KvCache Decoder::make_cache(int64_t capacity) const {
 
 std::vector<tuners::LinearSite*> Decoder::linear_sites() {
   std::vector<tuners::LinearSite*> sites;
-  for (auto& layer : layers_) {
-    sites.insert(sites.end(), {&layer.q_proj, &layer.k_proj, &layer.v_proj, &layer.o_proj,
-                               &layer.gate_proj, &layer.up_proj, &layer.down_proj});
+  for (auto* layer : layers_.all()) {
+    const auto own = layer->linear_sites();
+    sites.insert(sites.end(), own.begin(), own.end());
   }
   sites.push_back(&lm_head_);
   return sites;
 }
 
 std::vector<tuners::ParameterSlot*> Decoder::parameters() {
-  std::vector<tuners::ParameterSlot*> slots{&embedding_};
-  const auto add = [&](tuners::ParameterSlot& slot) {
-    if (slot.base.defined()) slots.push_back(&slot);
-  };
-  const auto add_site = [&](tuners::LinearSite& site) {
-    add(site.weight);
-    add(site.bias);
-  };
-  for (auto& layer : layers_) {
-    for (auto* site : {&layer.q_proj, &layer.k_proj, &layer.v_proj, &layer.o_proj}) add_site(*site);
-    add(layer.q_norm);
-    add(layer.k_norm);
-    for (auto* site : {&layer.gate_proj, &layer.up_proj, &layer.down_proj}) add_site(*site);
-    add(layer.input_norm);
-    add(layer.post_attention_norm);
+  std::vector<tuners::ParameterSlot*> slots{&embed_tokens_.weight};
+  for (auto* layer : layers_.all()) {
+    const auto own = layer->parameters();
+    slots.insert(slots.end(), own.begin(), own.end());
   }
-  add(final_norm_);
-  add_site(lm_head_);
+  slots.push_back(&final_norm_);
+  slots.push_back(&lm_head_.weight);
   return slots;
+}
+
+std::vector<tuners::ModuleSite*> Decoder::module_sites() {
+  std::vector<tuners::ModuleSite*> sites;
+  for (auto* layer : layers_.all())
+    sites.insert(sites.end(), {&layer->block, &layer->self_attn, &layer->mlp});
+  return sites;
+}
+
+std::vector<tuners::AttentionSite*> Decoder::attention_sites() {
+  std::vector<tuners::AttentionSite*> sites;
+  for (auto* layer : layers_.all()) sites.push_back(&layer->attention);
+  return sites;
 }
 
 }  // namespace tunefleet::models

@@ -10,23 +10,17 @@
 #include "proto/result.h"
 #include "tuners/sites.h"
 #include "worker/kernels/linear_cross_entropy.h"
+#include "worker/models/decoder_layers.h"
 #include "worker/models/model_config.h"
 #include "worker/models/rope_table.h"
 #include "worker/models/token_batch.h"
+#include "worker/models/virtual_tokens.h"
 
 namespace tunefleet::models {
 
 struct LoadOptions {
   at::ScalarType dtype = at::kFloat;  ///< float32 or bfloat16.
   at::Device device = at::kCPU;
-};
-
-/// The parts of one layer; paths are "model.layers.<i>.…".
-struct DecoderLayer {
-  tuners::ParameterSlot input_norm, post_attention_norm;
-  tuners::ParameterSlot q_norm, k_norm;  ///< Base undefined without qk_norm.
-  tuners::LinearSite q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj;
-  int64_t window = 0;  ///< Sliding window; 0: none.
 };
 
 /// Keys and values of the tokens seen so far, of one sequence: what generation keeps between
@@ -52,12 +46,12 @@ class Decoder : public tuners::BaseModel {
                                                const LoadOptions& options);
 
   const ModelConfig& config() const { return config_; }
-  at::Device device() const { return embedding_.base.device(); }
-  at::ScalarType dtype() const { return embedding_.base.scalar_type(); }
+  at::Device device() const { return embed_tokens_.weight.base.device(); }
+  at::ScalarType dtype() const { return embed_tokens_.weight.base.scalar_type(); }
 
   /// The last layer's output before the final norm, [N, C]. With `cache`: the batch is the next
   /// part of the one cached sequence. `checkpoint_anchor`, when defined, requires a gradient and
-  /// turns gradient checkpointing on: then batch and context must live until backward is done.
+  /// turns gradient checkpointing on.
   at::Tensor hidden_states(const TokenBatch& batch, const tuners::ForwardContext& context,
                            KvCache* cache = nullptr,
                            const at::Tensor& checkpoint_anchor = {}) const;
@@ -72,6 +66,12 @@ class Decoder : public tuners::BaseModel {
 
   std::vector<tuners::LinearSite*> linear_sites() override;
   std::vector<tuners::ParameterSlot*> parameters() override;
+  std::vector<tuners::EmbeddingSite*> embedding_sites() override { return {&embed_tokens_}; }
+  /// Of every layer: itself, its self_attn, its mlp.
+  std::vector<tuners::ModuleSite*> module_sites() override;
+  std::vector<tuners::AttentionSite*> attention_sites() override;
+  tuners::SequenceSite* sequence_site() override { return &sequence_; }
+  tuners::LayerList* layer_list() override { return &layers_; }
   std::string output_embedding() const override { return "lm_head"; }
   std::string model_type() const override { return config_.model_type; }
   std::string name_or_path() const override { return name_or_path_; }
@@ -80,19 +80,36 @@ class Decoder : public tuners::BaseModel {
   explicit Decoder(ModelConfig config);
   friend class WeightLoader;
 
-  at::Tensor run_layer(const DecoderLayer& layer, const at::Tensor& x, const TokenBatch& batch,
-                       const RopeTable::Angles& angles, const tuners::ForwardContext& context,
-                       KvCache::Layer* cache, int64_t cached) const;
-  at::Tensor attention(const DecoderLayer& layer, const at::Tensor& x, const TokenBatch& batch,
-                       const RopeTable::Angles& angles, const tuners::ForwardContext& context,
-                       KvCache::Layer* cache, int64_t cached) const;
+  /// What all layers of one forward pass share. Held by gradient checkpoints until backward.
+  struct Pass {
+    tuners::ForwardContext context;
+    RopeTable::Angles angles;
+    VirtualTokens prefix;  ///< Of prefix tuning: virtual tokens that are only keys and values.
+    int64_t cached = 0;    ///< Tokens in the cache before this pass.
+  };
+
+  Pass make_pass(const TokenBatch& batch, const tuners::ForwardContext& context,
+                 const KvCache* cache) const;
+  /// The embeddings of the batch, virtual tokens in front where a tuner has them: then `pass` and
+  /// `prompt` become those of the longer batch.
+  at::Tensor embed(const TokenBatch& batch, Pass& pass, VirtualTokens& prompt) const;
+  void start_cache(KvCache& cache) const;
+  at::Tensor run_layer(size_t index, const at::Tensor& x, const Pass& pass,
+                       KvCache::Layer* cache) const;
+  at::Tensor self_attention(size_t index, const at::Tensor& x, const Pass& pass,
+                            KvCache::Layer* cache) const;
+  at::Tensor attend(size_t index, const tuners::AttentionInput& input, const Pass& pass) const;
+  at::Tensor mlp(const DecoderLayer& layer, const at::Tensor& x,
+                 const tuners::ForwardContext& context) const;
 
   ModelConfig config_;
   RopeTable rope_;
   std::string name_or_path_;
-  tuners::ParameterSlot embedding_, final_norm_;
-  std::vector<DecoderLayer> layers_;
+  tuners::EmbeddingSite embed_tokens_;
+  tuners::ParameterSlot final_norm_;
+  DecoderLayers layers_;
   tuners::LinearSite lm_head_;
+  tuners::SequenceSite sequence_;
 };
 
 }  // namespace tunefleet::models

@@ -9,23 +9,33 @@
 namespace tunefleet::models {
 namespace {
 
-/// The tuners from number `first` on as low-rank updates, if that is all they are.
-std::optional<std::vector<tuners::LowRankUpdate>> updates_from(const tuners::LinearSite& site,
-                                                               size_t first) {
+/// Tuners that one product does: low-rank updates, and additions to the weight.
+struct FusedTuners {
   std::vector<tuners::LowRankUpdate> updates;
-  updates.reserve(site.tuners.size() - first);
+  at::Tensor weight;  ///< The base's with all additions.
+};
+
+/// The tuners from number `first` on, if all of them can be fused.
+std::optional<FusedTuners> fused_from(const tuners::LinearSite& site, size_t first,
+                                      const tuners::ForwardContext& context) {
+  FusedTuners fused{.updates = {}, .weight = site.weight.value()};
+  fused.updates.reserve(site.tuners.size() - first);
   for (size_t i = first; i < site.tuners.size(); ++i) {
-    auto update = site.tuners[i]->low_rank();
-    if (!update) return std::nullopt;
-    updates.push_back(*std::move(update));
+    if (auto update = site.tuners[i]->low_rank()) {
+      fused.updates.push_back(*std::move(update));
+    } else if (auto addition = site.tuners[i]->weight_update(context)) {
+      fused.weight = fused.weight + addition->to(fused.weight.scalar_type());
+    } else {
+      return std::nullopt;
+    }
   }
-  return updates;
+  return fused;
 }
 
 at::Tensor run_from(const tuners::LinearSite& site, size_t first, const at::Tensor& x,
                     const tuners::ForwardContext& context) {
-  if (auto updates = updates_from(site, first)) {
-    return kernels::lora_linear(x, site.weight.value(), site.bias.value(), *std::move(updates),
+  if (auto fused = fused_from(site, first, context)) {
+    return kernels::lora_linear(x, fused->weight, site.bias.value(), std::move(fused->updates),
                                 context);
   }
   const auto next = [&](const at::Tensor& input) {

@@ -36,8 +36,9 @@ class WeightLoader {
 
   Status load() {
     const auto& c = model_.config_;
-    fill(model_.embedding_, "model.embed_tokens.weight", {c.vocab_size, c.hidden_size});
-    model_.layers_.resize(static_cast<size_t>(c.num_hidden_layers));
+    model_.embed_tokens_.path = "model.embed_tokens";
+    fill(model_.embed_tokens_.weight, "model.embed_tokens.weight", {c.vocab_size, c.hidden_size});
+    model_.layers_.make(c.num_hidden_layers);
     for (int64_t i = 0; i < c.num_hidden_layers && problem_.empty(); ++i) load_layer(i);
     fill(model_.final_norm_, "model.norm.weight", {c.hidden_size});
     load_head();
@@ -48,7 +49,10 @@ class WeightLoader {
  private:
   void load_layer(int64_t index) {
     const auto& c = model_.config_;
-    auto& layer = model_.layers_[static_cast<size_t>(index)];
+    auto& layer = *model_.layers_.all()[static_cast<size_t>(index)];
+    layer.attention.num_heads = c.num_attention_heads;
+    layer.attention.num_key_value_heads = c.num_key_value_heads;
+    layer.attention.head_dim = c.head_dim;
     const std::string at = "model.layers." + std::to_string(index) + ".";
     const int64_t heads = c.num_attention_heads * c.head_dim;
     const int64_t kv_heads = c.num_key_value_heads * c.head_dim;
@@ -75,7 +79,7 @@ class WeightLoader {
     head.path = "lm_head";
     head.weight.path = "lm_head.weight";
     head.bias.path = "lm_head.bias";
-    head.weight.base = model_.embedding_.base;
+    head.weight.base = model_.embed_tokens_.weight.base;
   }
 
   void fill(tuners::LinearSite& site, const std::string& path, at::IntArrayRef shape, bool bias) {
@@ -117,7 +121,13 @@ class WeightLoader {
   std::string problem_;
 };
 
-Decoder::Decoder(ModelConfig config) : config_(std::move(config)), rope_(config_) {}
+Decoder::Decoder(ModelConfig config) : config_(std::move(config)), rope_(config_) {
+  sequence_ = {.hidden_size = config_.hidden_size,
+               .num_layers = config_.num_hidden_layers,
+               .num_heads = config_.num_attention_heads,
+               .num_key_value_heads = config_.num_key_value_heads,
+               .head_dim = config_.head_dim};
+}
 
 Result<std::unique_ptr<Decoder>> Decoder::load(const std::filesystem::path& directory,
                                                const LoadOptions& options) {

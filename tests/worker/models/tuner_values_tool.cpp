@@ -25,7 +25,7 @@
 
 #include "storage/safetensors.h"
 #include "tuners/peft_files.h"
-#include "tuners/registry.h"
+#include "tuners/config/tuner_list.h"
 #include "tuners/swift.h"
 #include "tuners/swift_files.h"
 #include "tuners/tensor_io.h"
@@ -181,9 +181,10 @@ Status make(const std::string& type, const std::string& options, const std::stri
             const std::string& output) {
   auto config = nlohmann::json::parse(options);
   config["peft_type"] = type;
-  const auto entry = tuners::find_tuner({.peft_type = type, .swift_type = {}});
-  if (!entry) return fail(entry.error());
-  const auto read = (*entry)->read(config.dump(), "OPTIONS_JSON");
+  const auto schema =
+      tuners::find_tuner_schema(tuners::AdapterKind{.peft_type = type, .swift_type = {}});
+  if (!schema) return fail(schema.error());
+  const auto read = tuners::read_options(**schema, config.dump(), "OPTIONS_JSON");
   if (!read) return fail(read.error());
   const auto model = models::Decoder::load(model_directory, {.dtype = at::kFloat});
   if (!model) return fail(model.error());

@@ -1,0 +1,44 @@
+#include "tuners/config/tuner_list.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "proto/nearest_name.h"
+#include "tuners/config/lora_options.h"
+
+namespace tunefleet::tuners {
+
+const std::vector<const TunerSchema*>& tuner_schemas() {
+  static const std::vector<const TunerSchema*> schemas{
+      &LoraOptions::schema(),
+  };
+  return schemas;
+}
+
+Result<const TunerSchema*> find_tuner_schema(std::string_view name) {
+  std::vector<std::string_view> names;
+  for (const auto* schema : tuner_schemas()) {
+    if (schema->name == name) return schema;
+    names.push_back(schema->name);
+  }
+  const auto near = nearest_name(name, names);
+  return fail(ErrorCode::kInvalidArgument,
+              near ? fmt::format("no such tuner, did you mean {}?: {}", *near, name)
+                   : fmt::format("no such tuner, known are {}: {}", fmt::join(names, ", "), name));
+}
+
+Result<const TunerSchema*> find_tuner_schema(const AdapterKind& kind) {
+  std::vector<std::string_view> types;
+  for (const auto* schema : tuner_schemas()) {
+    const bool named = kind.swift_type.empty()
+                           ? !schema->peft_type.empty() && schema->peft_type == kind.peft_type
+                           : schema->swift_type == kind.swift_type;
+    if (named) return schema;
+    types.push_back(schema->peft_type.empty() ? schema->swift_type : schema->peft_type);
+  }
+  return fail(ErrorCode::kInvalidArgument,
+              fmt::format("no such tuner, known are {}: {}", fmt::join(types, ", "),
+                          kind.swift_type.empty() ? kind.peft_type : kind.swift_type));
+}
+
+}  // namespace tunefleet::tuners
