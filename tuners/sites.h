@@ -136,11 +136,19 @@ class ModuleTuner {
   virtual ~ModuleTuner() = default;
   virtual at::Tensor forward(const at::Tensor& x, const TensorNext& next,
                              const ForwardContext& context) const = 0;
+  /// What the module's attention mask [..., T] becomes, for modules that take one.
+  virtual at::Tensor attention_mask(const at::Tensor& mask) const { return mask; }
 };
 
 struct ModuleSite {
   std::string path;                        ///< "model.layers.0", "model.layers.0.mlp"
   std::vector<const ModuleTuner*> tuners;  ///< Outermost first.
+
+  /// The mask through all tuners: what a model with masks calls beside run_tuners.
+  at::Tensor attention_mask(at::Tensor mask) const {
+    for (const ModuleTuner* tuner : tuners) mask = tuner->attention_mask(mask);
+    return mask;
+  }
 };
 
 // ---- Attention ------------------------------------------------------------------------------

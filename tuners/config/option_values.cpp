@@ -40,6 +40,7 @@ struct ToJson {
   }
   template <typename T>
   nlohmann::json operator()(const std::vector<T>* v) const {
+    if (v->size() == 1 && option.one_as_scalar) return (*this)(v->data());
     return v->empty() ? nlohmann::json() : nlohmann::json(*v);
   }
   template <typename T>

@@ -53,6 +53,8 @@ struct TunerOption {
   /// A double that is written without a point when it is whole, as PEFT's integers are
   /// (lora_alpha).
   bool whole_as_integer = false;
+  /// A list that is written without brackets when it has one element: one value for all (dims).
+  bool one_as_scalar = false;
 };
 
 /// A key of the file that has no effect here: written with this value, and read only with it (or
