@@ -2,12 +2,14 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "tuners/config/tuner_options.h"
 #include "tuners/config/tuner_schema.h"
+#include "tuners/quantization/int8_weight.h"
 #include "tuners/sites.h"
 
 namespace tunefleet::tuners {
@@ -29,6 +31,8 @@ struct AdapterTensor {
   bool saved = true;      ///< False: trains but is in no file (PEFT leaves it out).
   bool optional = false;  ///< May be missing from a file; then it keeps its value.
   double lr = 0.0;        ///< Its learning rate itself when above 0 (LoRA+'s embeddings).
+  /// When set the values lie here, and `tensor` is its stand-in (TrainableTensor::int8).
+  std::shared_ptr<Int8Weight> int8 = nullptr;
 };
 
 /// A tuner at one site.

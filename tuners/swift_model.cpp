@@ -39,6 +39,13 @@ std::string with_commas(int64_t number) {
   return text;
 }
 
+TrainableTensor trainable_tensor(AdapterTensor tensor) {
+  return {.path = std::move(tensor.path),
+          .tensor = std::move(tensor.tensor),
+          .decay = tensor.decay,
+          .int8 = std::move(tensor.int8)};
+}
+
 /// A layer's weights in float32.
 template <typename Site>
 LayerWeights weights_of(const Site& site) {
@@ -164,32 +171,73 @@ const Adapter* SwiftModel::find_adapter(const std::string& name) const {
   return nullptr;
 }
 
+std::vector<Adapter*> SwiftModel::training_adapters() const {
+  std::vector<Adapter*> adapters;
+  for (const auto& entry : entries_) {
+    if (entry.active && !entry.merged && entry.trainable) adapters.push_back(entry.adapter.get());
+  }
+  return adapters;
+}
+
 TrainableSet SwiftModel::trainable_set() const {
   TrainableSet set{.tensors = {}, .version = version_};
-  for (const auto& entry : entries_) {
-    if (!entry.active || entry.merged || !entry.trainable) continue;
-    for (auto& tensor : entry.adapter->tensors()) {
-      if (!tensor.trains) continue;
-      set.tensors.push_back(
-          {.path = std::move(tensor.path), .tensor = tensor.tensor, .decay = tensor.decay});
+  for (const auto* adapter : training_adapters()) {
+    for (auto& tensor : adapter->tensors()) {
+      if (tensor.trains) set.tensors.push_back(trainable_tensor(std::move(tensor)));
     }
   }
   return set;
 }
 
+bool SwiftModel::set_changes(bool (Adapter::*hook)(const StepInfo&), const StepInfo& info) {
+  bool changed = false;
+  for (auto* adapter : training_adapters()) changed = (adapter->*hook)(info) || changed;
+  if (changed) ++version_;
+  return changed;
+}
+
+bool SwiftModel::before_step(const StepInfo& info) {
+  return set_changes(&Adapter::before_step, info);
+}
+
+bool SwiftModel::after_backward(const StepInfo& info) {
+  return set_changes(&Adapter::after_backward, info);
+}
+
+at::Tensor SwiftModel::regularization() const {
+  at::Tensor sum;
+  for (const auto* adapter : training_adapters()) {
+    const auto part = adapter->regularization();
+    if (part.defined()) sum = sum.defined() ? sum.add(part) : part;
+  }
+  return sum;
+}
+
+std::vector<AdapterTensor> SwiftModel::state() const {
+  std::vector<AdapterTensor> state;
+  for (const auto* adapter : training_adapters()) {
+    for (auto& tensor : adapter->state()) state.push_back(std::move(tensor));
+  }
+  return state;
+}
+
+void SwiftModel::loaded() {
+  for (auto* adapter : training_adapters()) adapter->loaded();
+}
+
 std::vector<ParameterGroup> SwiftModel::create_optimizer_param_groups(double lr,
                                                                       double weight_decay) const {
-  std::map<std::pair<double, bool>, ParameterGroup>
-      groups;  // by scale, those with decay (false) first
-  for (const auto& entry : entries_) {
-    if (!entry.active || entry.merged || !entry.trainable) continue;
-    for (auto& tensor : entry.adapter->tensors()) {
+  // By kind (plain, own rate, multiple), rate, and decay (with decay: false).
+  std::map<std::tuple<int, double, bool>, ParameterGroup> groups;
+  for (const auto* adapter : training_adapters()) {
+    for (auto& tensor : adapter->tensors()) {
       if (!tensor.trains) continue;
-      auto& group = groups[{tensor.lr_scale, !tensor.decay}];
-      group.lr = lr * tensor.lr_scale;
+      const int kind = tensor.lr > 0.0 ? 1 : (tensor.lr_scale == 1.0 ? 0 : 2);
+      const double rate = tensor.lr > 0.0 ? tensor.lr : lr * tensor.lr_scale;
+      auto& group = groups[{kind, rate, !tensor.decay}];
+      group.lr = rate;
       group.weight_decay = tensor.decay ? weight_decay : 0.0;
-      group.tensors.push_back(
-          {.path = std::move(tensor.path), .tensor = tensor.tensor, .decay = tensor.decay});
+      group.tensors.push_back(trainable_tensor(std::move(tensor)));
     }
   }
   std::vector<ParameterGroup> ordered;

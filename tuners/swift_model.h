@@ -83,13 +83,25 @@ class SwiftModel {
   /// adding, tensors in the order of the model. The version moves with every change of adapters or
   /// their states.
   TrainableSet trainable_set() const;
-  /// The trainable set in groups of equal settings: by learning rate (LoRA+ raises that of B), with
-  /// decay before without. Empty groups are left out.
+  /// The trainable set in groups of equal settings, those with decay before those without: first
+  /// what trains at `lr`, then what has a learning rate of its own, then multiples of `lr` (LoRA+'s
+  /// B). Empty groups are left out.
   std::vector<ParameterGroup> create_optimizer_param_groups(double lr, double weight_decay) const;
   /// "trainable params: 1,792 || all params: 37,920 || trainable%: 4.7257|| cuda memory: 0.00GiB."
   /// - the text of ms-swift, to the letter. Shared parameters count once, those of inactive
   /// adapters too.
   std::string get_trainable_parameters(double cuda_memory_gib = 0.0) const;
+
+  // The steps of training, told to every adapter that trains (see Adapter). True: the trainable set
+  // has changed, and its version moved.
+  bool before_step(const StepInfo& info);
+  bool after_backward(const StepInfo& info);
+  /// The sum over the adapters; undefined for none.
+  at::Tensor regularization() const;
+  /// What a resumed run needs beside the adapters' files, to be filled in place.
+  std::vector<AdapterTensor> state() const;
+  /// After state() has been filled.
+  void loaded();
 
  private:
   struct Entry {
@@ -100,6 +112,9 @@ class SwiftModel {
   };
   using Entries = std::vector<Entry>;
 
+  /// Active, not merged, made to train.
+  std::vector<Adapter*> training_adapters() const;
+  bool set_changes(bool (Adapter::*hook)(const StepInfo&), const StepInfo& info);
   Result<size_t> index_of(const std::string& name) const;
   Result<std::vector<size_t>> indices_of(const std::vector<std::string>& names) const;
   Result<std::vector<size_t>> active_indices() const;
