@@ -16,7 +16,7 @@ SkipNet [B, 3, 8, 8] -> [B, 3, 8, 8]: a = conv_in 3-4; b = down.0 4-4 stride 2 o
     h = up.1(h, b) 8-4; nearest x2 of tanh h; conv_out 4-3.
 """
 import torch
-from ms_swift_record import record
+from ms_swift_record import Missing, case_directory, record, write_case
 from torch import nn
 from torch.nn import functional as F
 
@@ -168,6 +168,35 @@ def network_case(network, input_shape, config, mask_shape=None):
     return make
 
 
+def side_alexnet(case):
+    """The side network "alexnet", whose 2.5 million weights are not stored: element i of the tensor KEY of the adapter's
+    file is sin(0.37 i + len(KEY)) * 1.7 / sqrt(its fan-in), biases and alpha sin(0.37 i + len(KEY)) * 0.1. values: input
+    [1, 3, 64, 64], output of the side network for dim 5, mixed with zeros by alpha; case.json: shapes, by key."""
+    try:
+        import torchvision
+    except ImportError:
+        raise Missing("torchvision 0.21.0") from None
+    from swift.tuners.side import SideModule
+
+    original = torchvision.models.alexnet
+    torchvision.models.alexnet = lambda pretrained: original(weights=None)
+    side_module = SideModule(5, "default", "features", "alexnet")
+    shapes = {}
+    with torch.no_grad():
+        for name, parameter in side_module.named_parameters():
+            key = "features.side_default." + name
+            wave = torch.sin(0.37 * torch.arange(parameter.numel(), dtype=torch.float64) + len(key))
+            fan_in = parameter[0].numel() if parameter.dim() > 1 else 0
+            parameter.copy_((wave * (1.7 / fan_in ** 0.5 if fan_in else 0.1)).reshape(parameter.shape))
+            shapes[key] = list(parameter.shape)
+    side_module.set_activation("default", True)
+    side_module.eval()
+    picture = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        output = side_module(picture, torch.zeros(1, 5))
+    write_case(case_directory(case), {"input": picture, "output": output}, dict(shapes=shapes))
+
+
 def prompt(**fields):
     from swift.tuners import PromptConfig
     return PromptConfig(**{**dict(dim=8, embedding_pos=0, prompt_length=3, target_modules=r"blocks\.\d+"), **fields})
@@ -217,6 +246,7 @@ CASES = {
                                                                     extract_embedding=True)),
     "side_mlp": network_case(BodyNet, (4, 8), lambda: side(dim=8, target_modules="body", side_module_name="mlp")),
     "side_fcn4": network_case(PictureNet, PICTURE, lambda: side(dim=7, target_modules="features")),
+    "side_alexnet": side_alexnet,
     "restuning_res_adapter": network_case(StackNet, TOKENS, lambda: restuning(tuner_cfg="res_adapter",
                                                                               root_modules=r"blocks\.0")),
     "restuning_weights": network_case(StackNet, TOKENS, lambda: restuning(

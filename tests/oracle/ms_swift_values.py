@@ -7,10 +7,11 @@
     /tmp/msswift/bin/pip install --no-deps ms-swift==3.12.6
     /tmp/msswift/bin/python tests/oracle/ms_swift_values.py [CASE ...]      # default: all cases this interpreter can make
 
-Three groups need a package more, put in front by PYTHONPATH (all with `pip install --no-deps --target DIR`):
+Four need a package more, put in front by PYTHONPATH (all with `pip install --no-deps --target DIR`):
     longlora*   transformers==4.46.3 tokenizers==0.20.3    ms-swift's patched attention does not run on later ones
     lisa        ms-swift==4.6.0                            the first release whose drawn layers are really updated
     q_galore    q_galore_torch==1.0                        its projector alone, which needs no GPU
+    side_alexnet  torchvision==0.21.0                      for the shape of AlexNet; nothing is downloaded
 They are left out with a line that says so when the package is not there. PYTHONHASHSEED is set to 0 (sets are written in
 hash order). Everything is drawn from fixed seeds: running it again writes the same values within rounding.
 
