@@ -24,8 +24,8 @@
 #include <vector>
 
 #include "storage/safetensors.h"
-#include "tuners/peft_files.h"
 #include "tuners/config/tuner_list.h"
+#include "tuners/peft_files.h"
 #include "tuners/swift.h"
 #include "tuners/swift_files.h"
 #include "tuners/tensor_io.h"
@@ -115,9 +115,12 @@ class Values {
                                                .weight_decay(0));
     std::vector<float> losses;
     for (int step = 0; step < request.steps; ++step) {
+      const tuners::StepInfo info{.step = step, .max_steps = request.steps, .seed = kSeed};
+      swift_.before_step(info);
       optimizer.zero_grad();
       const auto loss = training_loss(step);
       loss.backward();
+      swift_.after_backward(info);
       optimizer.step();
       losses.push_back(loss.item<float>());
     }
@@ -143,7 +146,10 @@ class Values {
     const tuners::ForwardContext context{
         .training = true, .seed = kSeed, .step = step, .token_keys = batch_.keys};
     kernels::CrossEntropySums sums;
-    return model_.loss(batch_.tokens, context, 1.0 / static_cast<double>(batch_.targets), &sums);
+    const auto loss =
+        model_.loss(batch_.tokens, context, 1.0 / static_cast<double>(batch_.targets), &sums);
+    const auto regularization = swift_.regularization();
+    return regularization.defined() ? loss + regularization : loss;
   }
 
   const models::Decoder& model_;

@@ -1,0 +1,174 @@
+#include "tests/worker/models/tuner_laws.h"
+
+#include <algorithm>
+#include <map>
+
+#include "tuners/config/lora_options.h"
+#include "tuners/peft_files.h"
+#include "tuners/swift.h"
+#include "tuners/swift_files.h"
+
+namespace tunefleet::models {
+namespace {
+
+/// Written once in a run of the program.
+const TinyModel& stored_model(const LawModel& model) {
+  static std::map<std::string, std::unique_ptr<TinyModel>> models;
+  auto& stored = models[model.name];
+  if (!stored) stored = std::make_unique<TinyModel>(model.config, model.model_type);
+  return *stored;
+}
+
+void add_noise(const tuners::Adapter& adapter, double deviation) {
+  const at::NoGradGuard no_grad;
+  for (const auto& each : adapter.tensors()) {
+    if (each.trains) each.tensor.add_(torch::randn_like(each.tensor, at::kFloat).mul(deviation));
+  }
+}
+
+}  // namespace
+
+const std::vector<LawModel>& law_models() {
+  static const std::vector<LawModel> models{
+      {.name = "float32", .model_type = "llama", .config = ""},
+      {.name = "tied_biased",
+       .model_type = "llama",
+       .config = R"("tie_word_embeddings": true, "attention_bias": true)"},
+      {.name = "bfloat16", .model_type = "llama", .config = "", .dtype = at::kBFloat16}};
+  return models;
+}
+
+void expect_ok(const Status& status) {
+  if (!status) throw std::runtime_error(status.error().message);
+}
+
+TokenBatch flat_batch(const std::vector<std::vector<int32_t>>& rows) {
+  TokenBatch batch;
+  batch.boundaries = {0};
+  for (const auto& row : rows) {
+    for (size_t i = 0; i < row.size(); ++i) batch.positions.push_back(static_cast<int32_t>(i));
+    batch.input_ids.insert(batch.input_ids.end(), row.begin(), row.end());
+    batch.boundaries.push_back(static_cast<int32_t>(batch.input_ids.size()));
+  }
+  batch.labels = batch.input_ids;
+  return batch;
+}
+
+TokenBatch law_batch() { return flat_batch({some_ids(8, 1), some_ids(4, 2), some_ids(12, 3)}); }
+
+at::Tensor logits_of(const Decoder& model, const TokenBatch& batch) {
+  const at::NoGradGuard no_grad;
+  const tuners::ForwardContext context;
+  return model.logits(model.hidden_states(batch, context), context);
+}
+
+LawDirectory::LawDirectory() {
+  std::string name = (std::filesystem::temp_directory_path() / "tunefleet-laws-XXXXXX").string();
+  path_ = mkdtemp(name.data());
+}
+
+LawDirectory::~LawDirectory() {
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
+}
+
+const tuners::TunerSchema& TunerLaws::schema() const {
+  for (const auto& entry : tuners::builtin_tuners()) {
+    if (entry.schema->name == law().tuner) return *entry.schema;
+  }
+  throw std::logic_error("no such tuner: " + law().tuner);
+}
+
+tuners::TunerOptions TunerLaws::options() const {
+  auto options = tuners::options_from_json(schema(), law().options, law().tuner);
+  if (!options) throw std::runtime_error(options.error().message);
+  return *options;
+}
+
+tuners::TunerOptions TunerLaws::other_options() {
+  auto options = tuners::options_from_json(
+      tuners::LoraOptions::schema(),
+      R"({"r": 2, "target_modules": ["v_proj", "o_proj", "up_proj", "down_proj"]})", "other");
+  if (!options) throw std::runtime_error(options.error().message);
+  return *options;
+}
+
+std::unique_ptr<Decoder> TunerLaws::load() const { return stored_model(on()).load(on().dtype); }
+
+Tuned TunerLaws::plain() const {
+  Tuned tuned{.model = load(), .swift = nullptr};
+  tuned.swift = std::make_unique<tuners::SwiftModel>(*tuned.model);
+  return tuned;
+}
+
+void TunerLaws::add(const Tuned& tuned, const std::string& name,
+                    const tuners::TunerOptions& options, double deviation) const {
+  expect_ok(tuned.swift->add_adapter(name, options));
+  at::manual_seed(name.size());
+  add_noise(tuned.adapter(name), deviation);
+}
+
+Tuned TunerLaws::fresh() const {
+  Tuned tuned = plain();
+  expect_ok(tuned.swift->add_adapter("default", options()));
+  return tuned;
+}
+
+Tuned TunerLaws::drawn() const {
+  Tuned tuned = plain();
+  add(tuned, "default", options(), law().deviation);
+  return tuned;
+}
+
+at::Tensor TunerLaws::loss(const Tuned& tuned, const at::Tensor& checkpoint_anchor) const {
+  const TokenBatch batch = law_batch();
+  tuners::ForwardContext context{.training = true, .seed = 42, .step = 0};
+  context.token_keys = torch::arange(static_cast<int64_t>(batch.input_ids.size()), at::kLong);
+  const auto total = tuned.model->loss(batch, context, 1.0 / 21.0, nullptr, checkpoint_anchor);
+  const auto regularization = tuned.swift->regularization();
+  return regularization.defined() ? total + regularization : total;
+}
+
+std::vector<tuners::FileLayout> TunerLaws::layouts() const {
+  std::vector<tuners::FileLayout> layouts{tuners::FileLayout::kSwift};
+  if (!schema().peft_type.empty()) layouts.push_back(tuners::FileLayout::kPeft);
+  return layouts;
+}
+
+void TunerLaws::save(const Tuned& tuned, tuners::FileLayout layout,
+                     const std::filesystem::path& directory) {
+  expect_ok(layout == tuners::FileLayout::kSwift ? tuners::save_swift(*tuned.swift, directory)
+                                                 : tuners::save_peft(*tuned.swift, directory));
+}
+
+void TunerLaws::load_adapter(const Tuned& tuned, const std::filesystem::path& directory,
+                             const std::string& name) {
+  expect_ok(tuners::Swift::from_pretrained(*tuned.swift, directory, name));
+}
+
+std::vector<LawParam> law_params() {
+  std::vector<LawParam> params;
+  for (const auto& entry : tuners::builtin_tuners()) {
+    for (const auto& law : law_cases()) {
+      if (law.tuner != entry.schema->name) continue;
+      for (const auto& model : law_models()) params.emplace_back(law, model);
+    }
+  }
+  return params;
+}
+
+std::vector<LawParam> exact_law_params() {
+  auto params = law_params();
+  std::erase_if(params, [](const auto& param) { return std::get<1>(param).dtype != at::kFloat; });
+  return params;
+}
+
+std::string law_name(const testing::TestParamInfo<LawParam>& info) {
+  const auto& [law, model] = info.param;
+  std::string name = law.tuner + (law.label.empty() ? "" : "_" + law.label) + "_on_" + model.name;
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return !std::isalnum(c); }, '_');
+  return name;
+}
+
+}  // namespace tunefleet::models

@@ -1,0 +1,121 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <memory>
+#include <ostream>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <vector>
+
+#include "tests/worker/models/tiny_model.h"
+#include "tuners/registry.h"
+#include "tuners/swift_model.h"
+
+/// The laws that hold for every tuner of the registry, on a small decoder. A new tuner adds one
+/// line to tuner_laws_cases.cpp.
+namespace tunefleet::models {
+
+/// One tuner with options for the small decoder (tiny_model.h: hidden 24, q and o 24, k and v 12,
+/// feed-forward 40, vocabulary 61, two layers), and which laws do not hold by design.
+struct LawCase {
+  std::string tuner;       ///< TunerSchema::name.
+  std::string options;     ///< JSON, as in a job's `tuners:` map.
+  std::string label = {};  ///< Tells several cases of one tuner apart.
+  bool starts_as_identity = true;
+  bool acts_in_evaluation = true;  ///< False: noise in training only.
+  double deviation = 0.1;          ///< Of the noise that makes it no longer fresh.
+  bool reads_base =
+      false;  ///< Its start values follow from the base's weights (PiSSA): no other base will do.
+};
+const std::vector<LawCase>& law_cases();
+inline void PrintTo(const LawCase& law, std::ostream* out) { *out << law.tuner << law.options; }
+
+/// A decoder the laws are tested on.
+struct LawModel {
+  std::string name;
+  std::string model_type;
+  std::string config;  ///< Members of config.json over TinyModel's.
+  at::ScalarType dtype = at::kFloat;
+  /// Largest difference of results that are equal but for rounding, relative to the largest value.
+  double tolerance() const { return dtype == at::kFloat ? 2e-5 : 5e-2; }
+};
+const std::vector<LawModel>& law_models();
+inline void PrintTo(const LawModel& model, std::ostream* out) { *out << model.name; }
+
+/// A decoder with adapters on it.
+struct Tuned {
+  std::unique_ptr<Decoder> model;
+  std::unique_ptr<tuners::SwiftModel> swift;
+
+  const tuners::Adapter& adapter(const std::string& name = "default") const {
+    return *swift->find_adapter(name);
+  }
+};
+
+/// Fails the test with the error's message.
+void expect_ok(const Status& status);
+
+/// Sequences of several lengths, flat, every token a label.
+TokenBatch law_batch();
+TokenBatch flat_batch(const std::vector<std::vector<int32_t>>& rows);
+at::Tensor logits_of(const Decoder& model, const TokenBatch& batch);
+
+/// A directory that is removed with this object.
+class LawDirectory {
+ public:
+  LawDirectory();
+  ~LawDirectory();
+  LawDirectory(const LawDirectory&) = delete;
+  LawDirectory& operator=(const LawDirectory&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+using LawParam = std::tuple<LawCase, LawModel>;
+
+class TunerLaws : public testing::TestWithParam<LawParam> {
+ protected:
+  const LawCase& law() const { return std::get<0>(GetParam()); }
+  const LawModel& on() const { return std::get<1>(GetParam()); }
+  bool exact() const { return on().dtype == at::kFloat; }
+  const tuners::TunerSchema& schema() const;
+  tuners::TunerOptions options() const;
+  /// LoRA that overlaps with what other tuners target.
+  static tuners::TunerOptions other_options();
+
+  std::unique_ptr<Decoder> load() const;
+  /// A decoder without adapters.
+  Tuned plain() const;
+  /// With the case's tuner as "default", fresh or with noise on every trained tensor.
+  Tuned fresh() const;
+  Tuned drawn() const;
+  void add(const Tuned& tuned, const std::string& name, const tuners::TunerOptions& options,
+           double deviation) const;
+
+  at::Tensor logits(const Tuned& tuned) const { return logits_of(*tuned.model, law_batch()); }
+  /// A training step's loss, regularization included; step 0 of seed 42.
+  at::Tensor loss(const Tuned& tuned, const at::Tensor& checkpoint_anchor = {}) const;
+
+  /// The layouts in which the tuner has files.
+  std::vector<tuners::FileLayout> layouts() const;
+  static void save(const Tuned& tuned, tuners::FileLayout layout,
+                   const std::filesystem::path& directory);
+  static void load_adapter(const Tuned& tuned, const std::filesystem::path& directory,
+                           const std::string& name = "default");
+
+  void expect_near(const at::Tensor& seen, const at::Tensor& wanted, const char* what) const {
+    kernels::expect_close(seen, wanted, on().tolerance(), what);
+  }
+};
+
+/// The cases of tuners that are in the registry, on every model.
+std::vector<LawParam> law_params();
+std::vector<LawParam> exact_law_params();  ///< float32 models only.
+std::string law_name(const testing::TestParamInfo<LawParam>& info);
+
+}  // namespace tunefleet::models

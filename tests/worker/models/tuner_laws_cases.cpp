@@ -1,0 +1,25 @@
+#include "tests/worker/models/tuner_laws.h"
+
+namespace tunefleet::models {
+
+// Targets: q_proj is square, v_proj wide and down_proj too but of other sizes; 4 divides all of
+// them.
+const std::vector<LawCase>& law_cases() {
+  static const std::vector<LawCase> cases{
+      {.tuner = "ia3",
+       .options = R"({"target_modules": ["q_proj", "v_proj", "down_proj"]})"},
+      {.tuner = "lora",
+       .options = R"({"r": 3, "target_modules": ["q_proj", "v_proj", "down_proj"]})"},
+      {.tuner = "lora",
+       .options =
+           R"({"r": 1, "lora_alpha": 2, "target_modules": "all-linear", "use_rslora": true})",
+       .label = "rank1"},
+      {.tuner = "lora",
+       .options =
+           R"({"r": 2, "target_modules": ["q_proj"], "modules_to_save": ["norm", "lm_head"]})",
+       .label = "saved"},
+  };
+  return cases;
+}
+
+}  // namespace tunefleet::models

@@ -1,0 +1,134 @@
+// Laws of the forward pass: activation, merging, what a sequence sees.
+#include "tests/worker/models/tuner_laws.h"
+
+#include <gmock/gmock.h>
+
+#include "worker/models/generation.h"
+
+namespace tunefleet::models {
+namespace {
+
+TEST(TunerLawsTest, EveryTunerOfTheRegistryIsCovered) {
+  for (const auto& entry : tuners::builtin_tuners()) {
+    const bool covered =
+        std::any_of(law_cases().begin(), law_cases().end(),
+                    [&](const LawCase& law) { return law.tuner == entry.schema->name; });
+    EXPECT_TRUE(covered) << "a tuner without a line in tuner_laws_cases.cpp: "
+                         << entry.schema->name;
+  }
+}
+
+TEST_P(TunerLaws, DisabledIsTheBaseBitForBit) {
+  const auto base = logits_of(*load(), law_batch());
+  const Tuned tuned = drawn();
+  const auto active = logits(tuned);
+  if (law().acts_in_evaluation) {
+    EXPECT_FALSE(torch::equal(active, base)) << "the case shows nothing";
+  }
+  expect_ok(tuned.swift->set_active_adapters({}));
+  EXPECT_TRUE(torch::equal(logits(tuned), base)) << "disabled";
+  expect_ok(tuned.swift->activate_adapter("default"));
+  EXPECT_TRUE(torch::equal(logits(tuned), active)) << "active again";
+  expect_ok(tuned.swift->deactivate_adapter("default"));
+  EXPECT_TRUE(torch::equal(logits(tuned), base)) << "deactivated";
+  expect_ok(tuned.swift->activate_adapter("default"));
+  expect_ok(tuned.swift->delete_adapter("default"));
+  EXPECT_TRUE(torch::equal(logits(tuned), base)) << "deleted";
+}
+
+TEST_P(TunerLaws, LeavesTheBaseAsItWasWhenItGoes) {
+  const auto model = load();
+  const auto before = logits_of(*model, law_batch());
+  {
+    Tuned tuned{.model = nullptr, .swift = nullptr};
+    tuners::SwiftModel swift(*model);
+    expect_ok(swift.add_adapter("default", options()));
+  }
+  EXPECT_TRUE(torch::equal(logits_of(*model, law_batch()), before));
+}
+
+TEST_P(TunerLaws, FreshIsTheBase) {
+  const auto base = logits_of(*load(), law_batch());
+  const auto seen = logits(fresh());
+  if (law().starts_as_identity) {
+    expect_near(seen, base, "fresh");
+  } else {
+    EXPECT_FALSE(torch::allclose(seen, base, 1e-6, 1e-6)) << "starts as the identity: say so";
+  }
+}
+
+TEST_P(TunerLaws, MergedEqualsUnmerged) {
+  const Tuned tuned = drawn();
+  EXPECT_EQ(tuned.adapter().can_merge(), schema().can_merge);
+  const auto unmerged = logits(tuned);
+  const Status status = tuned.swift->merge();
+  if (!schema().can_merge) {
+    ASSERT_FALSE(status);
+    EXPECT_EQ(status.error().code, ErrorCode::kInvalidArgument);
+    EXPECT_THAT(status.error().message, testing::HasSubstr("default"));
+    EXPECT_TRUE(torch::equal(logits(tuned), unmerged));
+    return;
+  }
+  expect_ok(status);
+  const auto merged = logits(tuned);
+  expect_near(merged, unmerged, "merged");
+  expect_ok(tuned.swift->merge());
+  EXPECT_TRUE(torch::equal(logits(tuned), merged)) << "merged twice";
+  expect_ok(tuned.swift->unmerge());
+  EXPECT_TRUE(torch::equal(logits(tuned), unmerged)) << "unmerged";
+  expect_ok(tuned.swift->merge());
+  expect_ok(tuned.swift->set_active_adapters({}));
+  EXPECT_TRUE(torch::equal(logits(tuned), logits_of(*load(), law_batch()))) << "merged, then off";
+}
+
+TEST_P(TunerLaws, MergedForGoodItIsPartOfTheBase) {
+  if (!schema().can_merge) GTEST_SKIP() << "cannot merge";
+  const Tuned tuned = drawn();
+  const auto unmerged = logits(tuned);
+  expect_ok(tuned.swift->merge_and_unload());
+  EXPECT_TRUE(tuned.swift->adapter_names().empty());
+  expect_near(logits(tuned), unmerged, "merged for good");
+}
+
+TEST_P(TunerLaws, SequencesInABatchDoNotSeeEachOther) {
+  const Tuned tuned = drawn();
+  const std::vector<std::vector<int32_t>> rows{some_ids(9, 1), some_ids(1, 2), some_ids(14, 3)};
+  const auto together = logits_of(*tuned.model, flat_batch(rows));
+  int64_t from = 0;
+  for (const auto& row : rows) {
+    const auto alone = logits_of(*tuned.model, single_sequence(row));
+    expect_near(together.narrow(0, from, alone.size(0)), alone, "row");
+    from += alone.size(0);
+  }
+  EXPECT_EQ(from, together.size(0));
+}
+
+TEST_P(TunerLaws, TheFutureDoesNotReachThePast) {
+  const Tuned tuned = drawn();
+  auto ids = some_ids(12);
+  const auto before = logits_of(*tuned.model, single_sequence(ids));
+  ids.back() = (ids.back() + 1) % static_cast<int32_t>(TinyModel::kVocabulary);
+  const auto after = logits_of(*tuned.model, single_sequence(ids));
+  expect_near(after.narrow(0, 0, 11), before.narrow(0, 0, 11), "first eleven");
+}
+
+INSTANTIATE_TEST_SUITE_P(All, TunerLaws, testing::ValuesIn(law_params()), law_name);
+
+class ExactTunerLaws : public TunerLaws {};
+
+TEST_P(ExactTunerLaws, CachedGenerationIsThatOfTheWholeText) {
+  const Tuned tuned = drawn();
+  auto text = some_ids(5);
+  const auto continued = generate(*tuned.model, text, {.max_new_tokens = 8, .stop_at_eos = false});
+  ASSERT_EQ(continued.size(), 8U);
+  for (const int32_t token : continued) {
+    const auto logits = logits_of(*tuned.model, single_sequence(text));
+    ASSERT_EQ(logits[logits.size(0) - 1].argmax().item<int64_t>(), token);
+    text.push_back(token);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, ExactTunerLaws, testing::ValuesIn(exact_law_params()), law_name);
+
+}  // namespace
+}  // namespace tunefleet::models

@@ -1,0 +1,162 @@
+// Laws of training: gradients, what trains, tuners side by side.
+#include <gmock/gmock.h>
+
+#include "tests/worker/models/tuner_laws.h"
+
+namespace tunefleet::models {
+namespace {
+
+class TunerTrainingLaws : public TunerLaws {};
+class ExactTunerTrainingLaws : public TunerLaws {};
+
+std::map<std::string, at::Tensor> copies_of(const Decoder& model) {
+  std::map<std::string, at::Tensor> copies;
+  for (const auto* slot : const_cast<Decoder&>(model).parameters()) {
+    copies[slot->path] = slot->base.clone();
+  }
+  return copies;
+}
+
+bool has_trained_tensors(const tuners::Adapter& adapter) {
+  for (const auto& each : adapter.tensors()) {
+    if (each.trains) return true;
+  }
+  return false;
+}
+
+TEST_P(TunerTrainingLaws, OnlyTheDeclaredTensorsTrain) {
+  const Tuned tuned = drawn();
+  const auto base = copies_of(*tuned.model);
+  const auto set = tuned.swift->trainable_set();
+  std::map<std::string, at::Tensor> before;
+  size_t declared = 0;
+  for (const auto& each : tuned.adapter().tensors()) {
+    before[each.path] = each.tensor.clone();
+    declared += each.trains ? 1 : 0;
+    EXPECT_EQ(each.tensor.requires_grad(), each.trains) << each.path;
+  }
+  EXPECT_EQ(set.tensors.size(), declared);
+  if (declared == 0) return;
+  loss(tuned).backward();
+  {
+    const at::NoGradGuard no_grad;
+    for (const auto& each : set.tensors) {
+      ASSERT_TRUE(each.tensor.grad().defined()) << each.path;
+      EXPECT_TRUE(each.tensor.grad().isfinite().all().item<bool>()) << each.path;
+      each.tensor.sub_(each.tensor.grad().to(each.tensor.scalar_type()));
+    }
+  }
+  for (const auto& each : tuned.adapter().tensors()) {
+    EXPECT_EQ(!torch::equal(before[each.path], each.tensor), each.trains) << each.path;
+  }
+  for (auto* slot : tuned.model->parameters()) {
+    EXPECT_FALSE(slot->base.requires_grad()) << slot->path;
+    EXPECT_FALSE(slot->base.grad().defined()) << slot->path;
+    if (base.contains(slot->path)) {
+      EXPECT_TRUE(torch::equal(slot->base, base.at(slot->path))) << slot->path;
+    }
+  }
+}
+
+/// The slope of the loss along `direction` (of length 1) by a fourth-order difference quotient.
+template <typename Loss>
+double slope(const Loss& loss, const at::Tensor& tensor, const at::Tensor& direction, double h) {
+  const at::NoGradGuard no_grad;
+  const auto start = tensor.clone();
+  const auto at = [&](double steps) {
+    tensor.copy_(start + direction * (steps * h));
+    return loss();
+  };
+  const double quotient = (8.0 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12.0 * h);
+  tensor.copy_(start);
+  return quotient;
+}
+
+TEST_P(ExactTunerTrainingLaws, GradientsMatchDifferenceQuotients) {
+  const Tuned tuned = drawn();
+  if (!has_trained_tensors(tuned.adapter())) GTEST_SKIP() << "trains nothing";
+  loss(tuned).backward();
+  const auto value = [&] { return loss(tuned).item<double>(); };
+  at::manual_seed(29);
+  for (const auto& each : tuned.adapter().tensors()) {
+    if (!each.trains) continue;
+    ASSERT_TRUE(each.tensor.grad().defined()) << each.path;
+    const auto gradient = each.tensor.grad().clone();
+    const double length = gradient.norm().item<double>();
+    ASSERT_GT(length, 0.0) << each.path;
+    const auto random = torch::randn_like(gradient);
+    // The steepest direction shows a wrong scale, a random one a wrong direction, an entry a wrong
+    // place.
+    auto entry = torch::zeros_like(gradient);
+    entry.view(-1)[gradient.abs().argmax()] = 1.0;
+    for (const auto& direction : {gradient / length, random / random.norm(), entry}) {
+      const double seen = gradient.mul(direction).sum().item<double>();
+      // A long step has the error of the curvature, a short one that of rounding.
+      double wanted = slope(value, each.tensor, direction, 0.02);
+      const double shorter = slope(value, each.tensor, direction, 0.004);
+      if (std::abs(shorter - seen) < std::abs(wanted - seen)) wanted = shorter;
+      EXPECT_NEAR(seen, wanted, 5e-3 * length + 5e-5) << each.path << ", length " << length;
+    }
+  }
+}
+
+TEST_P(ExactTunerTrainingLaws, CheckpointingChangesNoGradient) {
+  const auto gradients = [&](bool checkpointing) {
+    const Tuned tuned = drawn();
+    const auto anchor = torch::zeros({1}).requires_grad_(true);
+    loss(tuned, checkpointing ? anchor : at::Tensor()).backward();
+    std::vector<at::Tensor> out;
+    for (const auto& each : tuned.swift->trainable_set().tensors) out.push_back(each.tensor.grad());
+    return out;
+  };
+  if (!has_trained_tensors(fresh().adapter())) GTEST_SKIP() << "trains nothing";
+  const auto wanted = gradients(false);
+  const auto seen = gradients(true);
+  for (size_t i = 0; i < wanted.size(); ++i)
+    kernels::expect_close(seen[i], wanted[i], 1e-5, "gradient");
+}
+
+TEST_P(ExactTunerTrainingLaws, BesideAnotherTunerItIsTheComposition) {
+  if (law().reads_base) GTEST_SKIP() << "its start values belong to one base";
+  const LawDirectory files;
+  const auto layout = layouts().front();
+  Tuned together = plain();
+  add(together, "other", other_options(), 0.2);
+  const auto other_alone = logits(together);
+  add(together, "default", options(), law().deviation);
+  save(together, layout, files.path());
+  if (law().acts_in_evaluation) {
+    EXPECT_FALSE(torch::equal(logits(together), other_alone));
+  }
+
+  Tuned composed = plain();
+  load_adapter(composed, files.path(), "other");
+  expect_ok(composed.swift->merge_and_unload());
+  load_adapter(composed, files.path(), "default");
+  expect_near(logits(together), logits(composed), "on a base that the other is part of");
+}
+
+TEST_P(ExactTunerTrainingLaws, AnotherTunerBesideItIsTheComposition) {
+  if (!schema().can_merge) GTEST_SKIP() << "cannot merge";
+  const LawDirectory files;
+  const auto layout = layouts().front();
+  Tuned together = plain();
+  add(together, "default", options(), law().deviation);
+  add(together, "other", other_options(), 0.2);
+  save(together, layout, files.path());
+
+  Tuned composed = plain();
+  load_adapter(composed, files.path(), "default");
+  expect_ok(composed.swift->merge_and_unload());
+  load_adapter(composed, files.path(), "other");
+  expect_near(logits(together), logits(composed), "the other on a base that it is part of");
+  expect_ok(together.swift->merge());
+  expect_near(logits(together), logits(composed), "both merged");
+}
+
+INSTANTIATE_TEST_SUITE_P(All, TunerTrainingLaws, testing::ValuesIn(law_params()), law_name);
+INSTANTIATE_TEST_SUITE_P(All, ExactTunerTrainingLaws, testing::ValuesIn(exact_law_params()),
+                         law_name);
+
+}  // namespace
+}  // namespace tunefleet::models
