@@ -20,9 +20,21 @@ Status check_number(std::string_view tuner, const TunerOption& option, double va
       fmt::format("{} option {} must be {}: {}", tuner, option.key, option.limits.text(), value)));
 }
 
+/// Whether `value` is `word`; a # at the word's end stands for digits.
+bool is_word(std::string_view word, std::string_view value) {
+  if (!word.ends_with('#')) return value == word;
+  word.remove_suffix(1);
+  if (!value.starts_with(word)) return false;
+  value.remove_prefix(word.size());
+  return !value.empty() && value.size() < 10 &&
+         value.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
 Status check_text(std::string_view tuner, const TunerOption& option, const std::string& value) {
   const auto& words = option.allowed;
-  if (words.empty() || std::find(words.begin(), words.end(), value) != words.end()) return {};
+  const bool known = std::any_of(words.begin(), words.end(),
+                                 [&](std::string_view word) { return is_word(word, value); });
+  if (words.empty() || known) return {};
   return fail(bad(fmt::format("{} option {} takes {}: \"{}\"", tuner, option.key,
                               fmt::join(words, ", "), value)));
 }

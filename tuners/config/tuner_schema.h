@@ -47,7 +47,7 @@ struct TunerOption {
   std::string_view help;
   OptionRef (*ref)(void* options);
   Limits limits = {};
-  std::vector<std::string_view> allowed = {};  ///< Of a text; empty: any.
+  std::vector<std::string_view> allowed = {};  ///< Of a text; empty: any. A # at the end: digits.
   InFiles in_files = InFiles::kBoth;
   bool required = false;
   /// A double that is written without a point when it is whole, as PEFT's integers are
