@@ -104,6 +104,21 @@ TEST(MatchTargetsTest, AllLinearCanBeNarrowed) {
               ElementsAre("model.layers.0.mlp.down_proj", "model.layers.1.mlp.down_proj"));
 }
 
+TEST(MatchTargetsTest, AllEmbeddingIsEveryEmbedding) {
+  ModelModules model = two_layers();
+  model.embeddings = {"model.embed_tokens"};
+  const LayerKinds kinds{.linear = true, .embedding = true};
+  const auto both = match_targets(
+      LoraOptions{.target_modules = {.names = {"v_proj", "all-embedding"}}}, model, kinds);
+  ASSERT_TRUE(both) << both.error().message;
+  EXPECT_THAT(*both, ElementsAre("model.embed_tokens", "model.layers.0.self_attn.v_proj",
+                                 "model.layers.1.self_attn.v_proj"));
+  EXPECT_TRUE(names_kinds({.names = {"all-embedding"}}));
+  EXPECT_FALSE(names_kinds({.names = {"embed_tokens"}}));
+  EXPECT_FALSE(match_targets(LoraOptions{.target_modules = {.names = {"all-embedding"}}}, model))
+      << "a tuner of linear layers only";
+}
+
 TEST(MatchTargetsTest, TheModelTypeNamesTheDefault) {
   EXPECT_EQ(targets({}).size(), 4u) << "q_proj and v_proj of two layers";
   ModelModules unknown = two_layers();

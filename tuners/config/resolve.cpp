@@ -46,7 +46,7 @@ TunerOptions resolved(const TunerOptions& options, const std::vector<std::string
   const TunerSchema& schema = options.schema();
   auto copy = schema.clone(options.data());
   auto* named = find_value<TargetModules>(schema, copy.get(), "target_modules");
-  if (named != nullptr && !named->regex && (named->all_linear || named->unset())) {
+  if (named != nullptr && names_kinds(*named)) {
     named->names = minimal_names(targets, model);
     named->all_linear = false;
   }

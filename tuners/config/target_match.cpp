@@ -67,9 +67,11 @@ const std::map<std::string_view, std::vector<std::string>>& default_targets() {
   return table;
 }
 
-/// The options with names in the place of the model type's default.
+/// The options with names in the place of the model type's default and of all-embedding.
 Result<ModuleSelection> with_default_targets(ModuleSelection options, const ModelModules& model) {
   TargetModules& targets = options.target_modules;
+  if (!model.embeddings.empty() && std::erase(targets.names, kAllEmbedding) > 0)
+    targets.names.insert(targets.names.end(), model.embeddings.begin(), model.embeddings.end());
   if (targets.unset()) {
     const auto found = default_targets().find(model.model_type);
     if (found == default_targets().end()) {
@@ -291,6 +293,12 @@ bool pattern_matches(const std::string& key, std::string_view path) {
   if (!regex) return false;
   const auto groups = regex->match(path);
   return groups && !groups->empty();
+}
+
+bool names_kinds(const TargetModules& targets) {
+  const auto& names = targets.names;
+  return !targets.regex && (targets.all_linear || targets.unset() ||
+                            std::find(names.begin(), names.end(), kAllEmbedding) != names.end());
 }
 
 bool is_all_linear(std::string_view name) {

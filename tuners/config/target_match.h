@@ -93,6 +93,11 @@ const T* find_pattern(const Pattern<T>& pattern, std::string_view path) {
   return nullptr;
 }
 
+/// ms-swift's word for every embedding among target_modules.
+inline constexpr std::string_view kAllEmbedding = "all-embedding";
+/// Whether target_modules say kinds of modules, or nothing, in place of names.
+bool names_kinds(const TargetModules& targets);
+
 /// Whether this is PEFT's word for every linear layer, in any letter case.
 bool is_all_linear(std::string_view name);
 
