@@ -124,6 +124,9 @@ class Adapter {
   /// After the gradients of all ranks are summed and before the optimizer's update; true when what
   /// trains has changed.
   virtual bool after_backward(const StepInfo&) { return false; }
+  /// After the optimizer's update, with the gradients still there; true when what trains has
+  /// changed.
+  virtual bool after_step(const StepInfo&) { return false; }
   /// What a resumed run needs beside tensors(): the path names the tensor, filled in place.
   virtual std::vector<AdapterTensor> state() const { return {}; }
   /// After tensors() and state() have been filled from files.

@@ -204,6 +204,10 @@ bool SwiftModel::after_backward(const StepInfo& info) {
   return set_changes(&Adapter::after_backward, info);
 }
 
+bool SwiftModel::after_step(const StepInfo& info) {
+  return set_changes(&Adapter::after_step, info);
+}
+
 at::Tensor SwiftModel::regularization() const {
   at::Tensor sum;
   for (const auto* adapter : training_adapters()) {

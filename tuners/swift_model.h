@@ -96,6 +96,7 @@ class SwiftModel {
   // has changed, and its version moved.
   bool before_step(const StepInfo& info);
   bool after_backward(const StepInfo& info);
+  bool after_step(const StepInfo& info);
   /// The sum over the adapters; undefined for none.
   at::Tensor regularization() const;
   /// What a resumed run needs beside the adapters' files, to be filled in place.

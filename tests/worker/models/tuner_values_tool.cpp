@@ -122,6 +122,7 @@ class Values {
       loss.backward();
       swift_.after_backward(info);
       optimizer.step();
+      swift_.after_step(info);
       losses.push_back(loss.item<float>());
     }
     out["step_losses"] = torch::tensor(losses);
