@@ -10,8 +10,10 @@ struct ForeignKey {
   std::string_view advice;
 };
 
-constexpr std::string_view kOnlyLora =
-    "belongs to a tuner that is not supported: remove it, tuner_type lora is what trains";
+constexpr std::string_view kNoGradientStart =
+    "belongs to LoRA-GA, which is not supported: remove it, and use init_weights: pissa or olora "
+    "to "
+    "start from the weights";
 constexpr std::string_view kOneModel =
     "chooses among the parts of a multimodal model: remove it, and use freeze_parameters with "
     "tuner_type full";
@@ -71,8 +73,6 @@ constexpr std::array kForeignKeys{
         "preference and reinforcement training are not supported: only supervised fine-tuning is"},
     ForeignKey{"train_type", "is called tuner_type here"},
     ForeignKey{"sft_type", "is called tuner_type here"},
-    ForeignKey{"tuners",
-               "several new adapters in one job are not supported: submit one job for each"},
     ForeignKey{
         "fp16",
         "float16 training is not supported: use torch_dtype: bfloat16 or torch_dtype: float32"},
@@ -83,7 +83,6 @@ constexpr std::array kForeignKeys{
     ForeignKey{"lr_scheduler_kwargs",
                "is not supported: remove it, and choose by lr_scheduler_type and warmup_steps"},
     ForeignKey{"max_epochs", "is not supported: use num_train_epochs, max_steps or max_minutes"},
-    ForeignKey{"neftune_noise_alpha", "NEFTune is not supported: remove it"},
     ForeignKey{"report_to",
                "is not supported: remove it, metrics go to logging.jsonl and the job's events"},
     ForeignKey{"metric_for_best_model",
@@ -122,23 +121,18 @@ constexpr std::array kForeignKeys{
     ForeignKey{"lora_modules_to_save", "is called modules_to_save here"},
     ForeignKey{"init_lora_weights", "is called init_weights here"},
     ForeignKey{"bias", "is called lora_bias here"},
-    ForeignKey{"use_dora", "DoRA is not supported: remove it, plain LoRA is what trains"},
-    ForeignKey{"lorap_*",
-               "LoRA+ is not supported: remove it, A and B train at the same learning_rate"},
-    ForeignKey{"lora_lr_ratio",
-               "LoRA+ is not supported: remove it, A and B train at the same learning_rate"},
+    ForeignKey{"lora_lr_ratio", "is called lorap_lr_ratio here"},
+    ForeignKey{"lora_plus_lr_ratio", "is called lorap_lr_ratio here"},
+    ForeignKey{"lora_ga_*", kNoGradientStart},
     ForeignKey{"target_parameters",
                "is not supported: name modules in target_modules or target_regex"},
     ForeignKey{"freeze_llm", kOneModel},
     ForeignKey{"freeze_vit", kOneModel},
     ForeignKey{"freeze_aligner", kOneModel},
-    ForeignKey{"adapter_*", kOnlyLora},
-    ForeignKey{"llamapro_*", kOnlyLora},
-    ForeignKey{"adalora_*", kOnlyLora},
-    ForeignKey{"vera_*", kOnlyLora},
-    ForeignKey{"boft_*", kOnlyLora},
-    ForeignKey{"fourier_*", kOnlyLora},
-    ForeignKey{"reft_*", kOnlyLora},
+    ForeignKey{"vera_target_modules", "is called target_modules here"},
+    ForeignKey{"boft_target_modules", "is called target_modules here"},
+    ForeignKey{"boft_modules_to_save", "is called modules_to_save here"},
+    ForeignKey{"vera_modules_to_save", "is called modules_to_save here"},
     // The service.
     ForeignKey{"queue", "there is one queue: remove it, and use priority to start earlier"},
     ForeignKey{"launcher", "is not a setting of a job: remove it, agents start the ranks"},

@@ -7,6 +7,9 @@ namespace {
 
 using Fields = std::initializer_list<JobField>;
 
+constexpr std::string_view kTuners = "Tuners";
+constexpr std::string_view kSingle = "Single tuners";
+
 const Fields kModelFields{
     {"model", "Model", &JobSpec::model,
      "A name under the models directory, or a path: a Hugging Face directory or a .gguf file. "
@@ -18,7 +21,12 @@ const Fields kModelFields{
      {},
      {"chatml", "llama3", "qwen", "plain"}},
     {"system", "Model", &JobSpec::system, "System prompt for rows that have none."},
-    {"tuner_type", "Model", &JobSpec::tuner_type, "What is trained.", {}, {"lora", "full"}},
+    {"tuner_type", "Model", &JobSpec::tuner_type,
+     "What is trained: full, or a tuner of `tunefleet tuners`."},
+    {"tuners", "Model", &JobSpec::tuners,
+     "Instead: several tuners at once, name -> {type: …, options}, with the options that "
+     "`tunefleet "
+     "tuners NAME` lists."},
     {"tuner_backend",
      "Model",
      &JobSpec::tuner_backend,
@@ -62,7 +70,7 @@ const Fields kDataFields{
 };
 
 const Fields kTrainingFields{
-    {"learning_rate", "Training", &JobSpec::learning_rate, 
+    {"learning_rate", "Training", &JobSpec::learning_rate,
      "Learning rate after the warm-up; with tuner_type full 1e-5 unless it is given.", above(0)},
     {"lr_scheduler_type",
      "Training",
@@ -98,6 +106,8 @@ const Fields kTrainingFields{
      "The first two name the same AdamW.",
      {},
      {"adamw_torch", "adamw_torch_fused", "adafactor"}},
+    {"neftune_noise_alpha", "Training", &JobSpec::neftune_noise_alpha,
+     "NEFTune: noise on the embeddings in training, of this strength; 5 is usual.", above(0)},
     {"use_liger_kernel", "Training", &JobSpec::use_liger_kernel,
      "Fused kernels, which are on unless this is false: then plain torch operations."},
     {"save_strategy",
@@ -129,43 +139,93 @@ const Fields kTrainingFields{
 };
 
 const Fields kLoraFields{
-    {"target_modules", "LoRA", &JobSpec::target_modules,
+    {"target_modules", kTuners, &JobSpec::target_modules,
      "Names of the modules to tune, matched at the end of their paths; all-linear: every linear "
      "layer but the head."},
-    {"target_regex", "LoRA", &JobSpec::target_regex,
+    {"target_regex", kTuners, &JobSpec::target_regex,
      "Instead: a regular expression for the whole module path."},
-    {"exclude_modules", "LoRA", &JobSpec::exclude_modules, "Names of modules to leave alone."},
-    {"modules_to_save", "LoRA", &JobSpec::modules_to_save, "Modules trained and saved in full."},
-    {"layers_to_transform", "LoRA", &JobSpec::layers_to_transform,
+    {"exclude_modules", kTuners, &JobSpec::exclude_modules, "Names of modules to leave alone."},
+    {"modules_to_save", kTuners, &JobSpec::modules_to_save, "Modules trained and saved in full."},
+    {"layers_to_transform", kTuners, &JobSpec::layers_to_transform,
      "Numbers of the layers to tune; empty: all.", at_least(0)},
-    {"lora_rank", "LoRA", &JobSpec::lora_rank, "Rank of the update.", at_least(1)},
-    {"lora_alpha", "LoRA", &JobSpec::lora_alpha, "The update is scaled by lora_alpha / lora_rank.",
-     above(0)},
-    {"lora_dropout", "LoRA", &JobSpec::lora_dropout, "Dropout on the update's input.",
-     from_to_below(0, 1)},
+    {"lora_rank", kTuners, &JobSpec::lora_rank,
+     "Rank of the update; of other tuners their own default unless it is given.", at_least(1)},
+    {"lora_alpha", kTuners, &JobSpec::lora_alpha,
+     "The update is scaled by lora_alpha / lora_rank; of other tuners as lora_rank.", above(0)},
+    {"lora_dropout", kTuners, &JobSpec::lora_dropout,
+     "Dropout on the update's input; of other tuners as lora_rank.", from_to_below(0, 1)},
     {"lora_bias",
-     "LoRA",
+     kTuners,
      &JobSpec::lora_bias,
-     "Which biases are trained.",
+     "Which biases are trained; lora_only: those of the tuned layers.",
      {},
      {"none", "all", "lora_only"}},
     {"lora_dtype",
-     "LoRA",
+     kTuners,
      &JobSpec::lora_dtype,
      "Number format of the update; unset: float32.",
      {},
      {"float32", "bfloat16"}},
-    {"use_rslora", "LoRA", &JobSpec::use_rslora, "Scale by lora_alpha / sqrt(lora_rank)."},
-    {"init_weights",
-     "LoRA",
-     &JobSpec::init_weights,
-     "How the update starts; only `false` does not start at zero.",
-     {},
-     {"true", "false", "gaussian", "orthogonal"}},
-    {"rank_pattern", "LoRA", &JobSpec::rank_pattern,
+    {"use_rslora", kTuners, &JobSpec::use_rslora, "Scale by lora_alpha / sqrt(lora_rank)."},
+    {"use_dora", kTuners, &JobSpec::use_dora, "DoRA: train the length of each weight row apart."},
+    {"lorap_lr_ratio", kTuners, &JobSpec::lorap_lr_ratio,
+     "LoRA+: learning rate of B over that of A; 16 is usual.", above(0)},
+    {.key = "init_weights",
+     .section = kTuners,
+     .member = &JobSpec::init_weights,
+     .help = "How the update starts: true, false or a word that `tunefleet tuners NAME` lists.",
+     .or_boolean = true},
+    {"rank_pattern", kTuners, &JobSpec::rank_pattern,
      "Module name -> rank, where it differs from `lora_rank`.", at_least(1)},
-    {"alpha_pattern", "LoRA", &JobSpec::alpha_pattern,
+    {"alpha_pattern", kTuners, &JobSpec::alpha_pattern,
      "Module name -> alpha, where it differs from `lora_alpha`.", above(0)},
+};
+
+const Fields kSingleTunerFields{
+    {"adalora_target_r", kSingle, &JobSpec::adalora_target_r, "Mean rank at the end.", at_least(1)},
+    {"adalora_init_r", kSingle, &JobSpec::adalora_init_r, "Rank of each layer at the start.",
+     at_least(1)},
+    {"adalora_tinit", kSingle, &JobSpec::adalora_tinit, "Steps before ranks are taken away.",
+     at_least(0)},
+    {"adalora_tfinal", kSingle, &JobSpec::adalora_tfinal,
+     "Steps at the end in which ranks stay as they are.", at_least(0)},
+    {"adalora_deltaT", kSingle, &JobSpec::adalora_delta_t, "Steps between two allocations.",
+     at_least(1)},
+    {"adalora_beta1", kSingle, &JobSpec::adalora_beta1, "Smoothing of the importance.",
+     between(0, 1)},
+    {"adalora_beta2", kSingle, &JobSpec::adalora_beta2, "Smoothing of its uncertainty.",
+     between(0, 1)},
+    {"adalora_orth_reg_weight", kSingle, &JobSpec::adalora_orth_reg_weight,
+     "Weight of the orthogonality in the loss.", above(0)},
+    {"adapter_act", kSingle, &JobSpec::adapter_act, "Activation between the two layers."},
+    {"adapter_length", kSingle, &JobSpec::adapter_length, "Width between them.", at_least(1)},
+    {"boft_block_size", kSingle, &JobSpec::boft_block_size,
+     "Inputs that are rotated together; 0: by boft_block_num.", at_least(0)},
+    {"boft_block_num", kSingle, &JobSpec::boft_block_num,
+     "Blocks of a layer; 0: by boft_block_size.", at_least(0)},
+    {"boft_n_butterfly_factor", kSingle, &JobSpec::boft_n_butterfly_factor,
+     "Rotations in a row, each of other blocks.", at_least(1)},
+    {"boft_dropout", kSingle, &JobSpec::boft_dropout, "Part of the blocks left out at a time.",
+     from_to_below(0, 1)},
+    {"fourier_n_frequency", kSingle, &JobSpec::fourier_n_frequency,
+     "Frequencies that are trained of each layer.", at_least(1)},
+    {"fourier_scaling", kSingle, &JobSpec::fourier_scaling, "Scales the update."},
+    {"llamapro_num_new_blocks", kSingle, &JobSpec::llamapro_num_new_blocks,
+     "Layers that are added.", at_least(1)},
+    {"llamapro_num_groups", kSingle, &JobSpec::llamapro_num_groups,
+     "Places they are added at; unset: one for each.", at_least(1)},
+    {"reft_layer_key", kSingle, &JobSpec::reft_layer_key, "Path of the list of layers."},
+    {"reft_layers", kSingle, &JobSpec::reft_layers, "Numbers of the layers; empty: all.",
+     at_least(0)},
+    {"reft_rank", kSingle, &JobSpec::reft_rank, "Rank of the interventions.", at_least(1)},
+    {"reft_intervention_type", kSingle, &JobSpec::reft_intervention_type,
+     "Kind of the interventions."},
+    {"reft_args", kSingle, &JobSpec::reft_args, "More settings of them, as JSON."},
+    {"vera_rank", kSingle, &JobSpec::vera_rank, "Rank of the shared matrices.", at_least(1)},
+    {"vera_projection_prng_key", kSingle, &JobSpec::vera_projection_prng_key,
+     "Seed of the shared matrices.", at_least(0)},
+    {"vera_dropout", kSingle, &JobSpec::vera_dropout, "Dropout on the input.", from_to_below(0, 1)},
+    {"vera_d_initial", kSingle, &JobSpec::vera_d_initial, "Starting value of the scales d."},
 };
 
 const Fields kFullFields{
@@ -252,6 +312,7 @@ struct KindText {
   std::string_view operator()(int64_t JobSpec::*) const { return "whole number"; }
   std::string_view operator()(std::optional<int64_t> JobSpec::*) const { return "whole number"; }
   std::string_view operator()(double JobSpec::*) const { return "number"; }
+  std::string_view operator()(std::optional<double> JobSpec::*) const { return "number"; }
   std::string_view operator()(bool JobSpec::*) const { return "true or false"; }
   std::string_view operator()(std::optional<bool> JobSpec::*) const { return "true or false"; }
   std::string_view operator()(std::vector<std::string> JobSpec::*) const { return "list of texts"; }
@@ -264,6 +325,9 @@ struct KindText {
   std::string_view operator()(std::map<std::string, double> JobSpec::*) const {
     return "map of numbers";
   }
+  std::string_view operator()(std::map<std::string, std::string> JobSpec::*) const {
+    return "map of maps";
+  }
 };
 
 }  // namespace
@@ -273,9 +337,8 @@ std::string_view JobField::kind_text() const { return std::visit(KindText{}, mem
 const std::vector<JobField>& job_fields() {
   static const std::vector<JobField> fields = [] {
     std::vector<JobField> all;
-    for (const auto& section :
-         {kModelFields, kDataFields, kTrainingFields, kLoraFields, kFullFields, kGaloreFields,
-          kServiceFields}) {
+    for (const auto& section : {kModelFields, kDataFields, kTrainingFields, kLoraFields,
+                                kSingleTunerFields, kFullFields, kGaloreFields, kServiceFields}) {
       all.insert(all.end(), section.begin(), section.end());
     }
     return all;

@@ -14,12 +14,12 @@
 namespace tunefleet {
 
 /// Where a key's value lives; its type says how the value is read and written.
-using FieldMember =
-    std::variant<std::string JobSpec::*, std::optional<std::string> JobSpec::*, int64_t JobSpec::*,
-                 std::optional<int64_t> JobSpec::*, double JobSpec::*, bool JobSpec::*,
-                 std::optional<bool> JobSpec::*, std::vector<std::string> JobSpec::*,
-                 std::vector<int64_t> JobSpec::*, std::map<std::string, int64_t> JobSpec::*,
-                 std::map<std::string, double> JobSpec::*>;
+using FieldMember = std::variant<
+    std::string JobSpec::*, std::optional<std::string> JobSpec::*, int64_t JobSpec::*,
+    std::optional<int64_t> JobSpec::*, double JobSpec::*, std::optional<double> JobSpec::*,
+    bool JobSpec::*, std::optional<bool> JobSpec::*, std::vector<std::string> JobSpec::*,
+    std::vector<int64_t> JobSpec::*, std::map<std::string, int64_t> JobSpec::*,
+    std::map<std::string, double> JobSpec::*, std::map<std::string, std::string> JobSpec::*>;
 
 /// One key of the job file. The table of them drives reading, writing, checking and documentation.
 struct JobField {
@@ -29,6 +29,7 @@ struct JobField {
   std::string_view help;
   Limits limits = {};
   std::vector<std::string_view> allowed = {};  ///< Of a text; empty: any.
+  bool or_boolean = false;                     ///< A text that may be written as a boolean too.
 
   /// "text", "whole number", "list of texts", …
   std::string_view kind_text() const;

@@ -22,6 +22,15 @@ num_train_epochs: 2
 workers: 2
 ```
 
+`tuner_type` names one tuner, whose options are flat keys as `swift sft` has them. Any tuner with all its options, or several
+at once, stand under `tuners`; `tunefleet tuners NAME` lists the options, which are those of adapter_config.json:
+
+```yaml
+tuners:
+  style: {type: lora, r: 16, target_modules: [q_proj, v_proj]}
+  facts: {type: ia3}
+```
+
 * Every problem of a file is reported at once, as `job.yaml:7: lora_rnak: unknown key, did you mean lora_rank?`.
   Keys of ms-swift that are not supported are refused with a word on what to use instead; none is ignored.
 * A number may be written as text (`"1e-4"`), a list of one element without its brackets (`dataset: devil.jsonl`).
@@ -41,6 +50,11 @@ constexpr std::string_view kTail = R"(
 * `packing_length` needs `packing: true` and holds a row of `max_length`.
 * `target_regex` stands alone: without `target_modules` and `layers_to_transform`.
 * `resume_from_checkpoint` brings its adapters along: without `adapters`.
+* A key of tuners that the tuner in `tuner_type` does not take is an error unless it has its default. With `tuners` the flat
+  keys of tuners have no place, and `tuner_type` stays out.
+* The keys from `exclude_modules` to `alpha_pattern` that are not given have the tuner's own defaults, when it is not LoRA,
+  LongLoRA or AdaLoRA; args.json says which. `target_modules: all-linear` leaves it to a tuner that does not act on linear
+  layers where it acts (adapter: each MLP).
 * Keys of full tuning need `tuner_type: full`, which goes without `adapters`; keys of GaLore need `use_galore: true`, which
   needs `tuner_type: full`.
 * `galore_optim_per_parameter` needs `gradient_accumulation_steps: 1`, its default then.

@@ -91,9 +91,11 @@ void check_unused(const JobSpec& spec, std::string_view section, std::string_vie
   const JobSpec defaults;
   for (const auto& field : job_fields()) {
     if (field.section != section) continue;
-    const bool given = std::visit(
-        [&](auto member) { return spec.*member != defaults.*member; }, field.member);
-    if (given) broken.push_back({field.key, fmt::format("has no use without {}", wanted)});
+    const bool given =
+        std::visit([&](auto member) { return spec.*member != defaults.*member; }, field.member);
+    if (given) {
+      broken.push_back({std::string(field.key), fmt::format("has no use without {}", wanted)});
+    }
   }
 }
 
@@ -101,8 +103,9 @@ void check_full(const JobSpec& spec, Rules& broken) {
   if (spec.tuner_type != "full") {
     check_unused(spec, "Full tuning", "tuner_type: full", broken);
   } else if (!spec.adapters.empty()) {
-    broken.push_back({"adapters", "conflicts with tuner_type full: merge the adapter first, and "
-                                  "name the merged model under model"});
+    broken.push_back({"adapters",
+                      "conflicts with tuner_type full: merge the adapter first, and "
+                      "name the merged model under model"});
   }
 }
 
@@ -123,8 +126,8 @@ void check_galore(const JobSpec& spec, Rules& broken) {
   if (spec.optim == "adafactor")
     broken.push_back({"optim", "must be an AdamW with galore_quantization, got adafactor"});
   if (spec.galore_proj_type != "std") {
-    broken.push_back({"galore_proj_type", "must be std with galore_quantization, got " +
-                                              spec.galore_proj_type});
+    broken.push_back(
+        {"galore_proj_type", "must be std with galore_quantization, got " + spec.galore_proj_type});
   }
 }
 

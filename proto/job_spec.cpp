@@ -17,6 +17,12 @@ nlohmann::json json_of(const std::optional<T>& value) {
   return value ? nlohmann::json(*value) : nlohmann::json(nullptr);
 }
 
+nlohmann::json json_of(const std::map<std::string, std::string>& texts) {
+  nlohmann::json object = nlohmann::json::object();
+  for (const auto& [name, text] : texts) object[name] = nlohmann::json::parse(text);
+  return object;
+}
+
 }  // namespace
 
 nlohmann::json to_json(const JobSpec& spec) {

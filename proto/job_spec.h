@@ -17,7 +17,10 @@ struct JobSpec {
   std::string model;                     ///< A name under the models directory, or a path (HF directory or .gguf).
   std::optional<std::string> template_;  ///< Key `template`: chatml, llama3, qwen, plain; unset: as the model says.
   std::optional<std::string> system;     ///< System prompt for rows that have none.
-  std::string tuner_type = "lora";
+  std::string tuner_type = "lora";        ///< full, or a tuner of `tunefleet tuners`.
+  /// Several tuners at once, in place of tuner_type: name -> its map {"type": …, options} as JSON
+  /// text, which this room does not understand (tuners/config/job_options.h does).
+  std::map<std::string, std::string> tuners;
   std::string tuner_backend = "peft";
   std::vector<std::string> adapters;      ///< Checkpoints or adapter directories to start from.
   std::optional<std::string> torch_dtype; ///< float32 | bfloat16; unset: the model's own.
@@ -52,6 +55,7 @@ struct JobSpec {
   double adam_epsilon = 1e-8;
   double max_grad_norm = 1.0;                ///< 0: no clipping.
   std::string optim = "adamw_torch";         ///< adamw_torch | adamw_torch_fused (the same here) | adafactor.
+  std::optional<double> neftune_noise_alpha;  ///< NEFTune's noise on the embeddings in training; unset: none.
   std::optional<bool> use_liger_kernel;      ///< Unset or true: fused kernels; false: plain torch operations.
   std::string save_strategy = "steps";       ///< steps | epoch | no (the last step is always saved).
   int64_t save_steps = 500;
@@ -64,7 +68,7 @@ struct JobSpec {
   std::optional<std::string> resume_from_checkpoint;  ///< A checkpoint directory, or "latest".
   std::string output_dir;                    ///< Empty: `output/<model>` alone, the job's directory in the service.
 
-  // LoRA
+  // Tuners: LoRA's, and of others what they have too
   std::vector<std::string> target_modules{"all-linear"};
   std::optional<std::string> target_regex;   ///< Full match on the module path; wins over target_modules.
   std::vector<std::string> exclude_modules;
@@ -76,9 +80,40 @@ struct JobSpec {
   std::string lora_bias = "none";            ///< none | all | lora_only.
   std::optional<std::string> lora_dtype;     ///< float32 | bfloat16; unset: float32.
   bool use_rslora = false;
-  std::string init_weights = "true";         ///< true | false | gaussian | orthogonal.
+  bool use_dora = false;
+  std::optional<double> lorap_lr_ratio;      ///< LoRA+: learning rate of B over that of A.
+  std::string init_weights = "true";         ///< true | false | a word of the tuner.
   std::map<std::string, int64_t> rank_pattern;
   std::map<std::string, double> alpha_pattern;
+
+  // Single tuners
+  int64_t adalora_target_r = 8;
+  int64_t adalora_init_r = 12;
+  int64_t adalora_tinit = 0;
+  int64_t adalora_tfinal = 0;
+  int64_t adalora_delta_t = 1;                     ///< Key adalora_deltaT.
+  double adalora_beta1 = 0.85;
+  double adalora_beta2 = 0.85;
+  double adalora_orth_reg_weight = 0.5;
+  std::string adapter_act = "gelu";
+  int64_t adapter_length = 128;
+  int64_t boft_block_size = 4;
+  int64_t boft_block_num = 0;
+  int64_t boft_n_butterfly_factor = 1;
+  double boft_dropout = 0.0;
+  int64_t fourier_n_frequency = 2000;
+  double fourier_scaling = 300.0;
+  int64_t llamapro_num_new_blocks = 4;
+  std::optional<int64_t> llamapro_num_groups;      ///< Unset: llamapro_num_new_blocks.
+  std::optional<std::string> reft_layer_key;
+  std::vector<int64_t> reft_layers;                ///< Empty: all.
+  int64_t reft_rank = 4;
+  std::string reft_intervention_type = "LoreftIntervention";
+  std::optional<std::string> reft_args;            ///< JSON.
+  int64_t vera_rank = 256;
+  int64_t vera_projection_prng_key = 0;
+  double vera_dropout = 0.0;
+  double vera_d_initial = 0.1;
 
   // Full tuning
   std::vector<std::string> freeze_parameters;      ///< Beginnings of parameter paths that do not train.

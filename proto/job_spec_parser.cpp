@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "proto/foreign_keys.h"
 #include "proto/job_fields.h"
@@ -38,16 +39,13 @@ class JobReader {
 
   /// Checks what concerns several keys, if every single one was fine: a rule about a value that was
   /// not understood would only confuse.
-  ParsedJob finish() {
+  ParsedJob finish(const JobCheck& check) {
     if (!parsed_.problems.empty()) return std::move(parsed_);
     auto& spec = parsed_.spec;
-    if (spec.tuner_type == "full" && !places_.contains("learning_rate"))
+    if (spec.tuner_type == "full" && !given_.contains("learning_rate"))
       spec.learning_rate = kFullLearningRate;
-    for (const auto& broken : broken_rules(spec)) {
-      const auto place = places_.find(broken.key);
-      const Place where = place == places_.end() ? Place{0, first_source_} : place->second;
-      add(broken.key, where.line, broken.message, where.source);
-    }
+    add_broken(broken_rules(spec));
+    if (check && parsed_.problems.empty()) add_broken(check(spec, given_));
     return std::move(parsed_);
   }
 
@@ -59,6 +57,30 @@ class JobReader {
 
   void add(std::string_view path, int line, std::string message, const std::string& source) {
     parsed_.problems.push_back({std::string(path), line, std::move(message), source});
+  }
+
+  void add_broken(const std::vector<BrokenRule>& rules) {
+    for (const auto& broken : rules) {
+      const Place where = place_of(broken.key);
+      add(broken.key, where.line, broken.message, where.source);
+    }
+  }
+
+  /// Where a key stands, or else what it is inside of.
+  Place place_of(std::string path) const {
+    while (true) {
+      const auto place = places_.find(path);
+      if (place != places_.end()) return place->second;
+      const size_t dot = path.rfind('.');
+      if (dot == std::string::npos) return {0, first_source_};
+      path.resize(dot);
+    }
+  }
+
+  void note_places(const JobNode& node, const std::string& path, const std::string& source) {
+    places_[path] = {node.line, source};
+    if (node.kind != JobNode::Kind::kMap) return;
+    for (const auto& child : node.children) note_places(child, path + "." + child.key, source);
   }
 
   bool is_repeated(const JobNode& map, size_t index, const std::string& source) {
@@ -79,7 +101,8 @@ class JobReader {
     const auto status = read_value(*field, node, parsed_.spec);
     if (!status)
       return add(node.key + status.error().subpath, node.line, status.error().message, source);
-    places_[node.key] = {node.line, source};
+    given_.insert(node.key);
+    note_places(node, node.key, source);
   }
 
   static std::string advice_for(const std::string& key) {
@@ -90,7 +113,8 @@ class JobReader {
   }
 
   ParsedJob parsed_;
-  std::map<std::string, Place, std::less<>> places_;
+  std::set<std::string> given_;
+  std::map<std::string, Place, std::less<>> places_;  ///< By path: "tuners.style.r".
   std::string first_source_;
 };
 
@@ -128,10 +152,10 @@ TreeResult read_setting(const std::string& setting) {
   return map;
 }
 
-ParsedJob parse_tree(const TreeResult& tree, const std::string& source) {
+ParsedJob parse_tree(const TreeResult& tree, const std::string& source, const JobCheck& check) {
   JobReader reader;
   reader.read(tree, source);
-  return reader.finish();
+  return reader.finish(check);
 }
 
 }  // namespace
@@ -144,20 +168,22 @@ std::string to_string(const Problem& problem) {
   return text + problem.message;
 }
 
-ParsedJob parse_job_yaml(std::string_view text, const std::string& file_name) {
-  return parse_tree(read_yaml_tree(text), file_name);
+ParsedJob parse_job_yaml(std::string_view text, const std::string& file_name,
+                         const JobCheck& check) {
+  return parse_tree(read_yaml_tree(text), file_name, check);
 }
 
-ParsedJob parse_job_json_text(std::string_view text, const std::string& file_name) {
-  return parse_tree(read_json_tree(text), file_name);
+ParsedJob parse_job_json_text(std::string_view text, const std::string& file_name,
+                              const JobCheck& check) {
+  return parse_tree(read_json_tree(text), file_name, check);
 }
 
-ParsedJob parse_job_json(const nlohmann::json& object) {
-  return parse_tree(tree_of_json(object), {});
+ParsedJob parse_job_json(const nlohmann::json& object, const JobCheck& check) {
+  return parse_tree(tree_of_json(object), {}, check);
 }
 
 ParsedJob parse_job_file(const std::filesystem::path& path,
-                         const std::vector<std::string>& settings) {
+                         const std::vector<std::string>& settings, const JobCheck& check) {
   JobReader reader;
   const auto text = read_text(path);
   if (text) {
@@ -166,7 +192,7 @@ ParsedJob parse_job_file(const std::filesystem::path& path,
     reader.add_problem({{}, 0, text.error().message, path.string()});
   }
   for (const auto& setting : settings) reader.read(read_setting(setting), "--set");
-  return reader.finish();
+  return reader.finish(check);
 }
 
 Result<JobSpec> to_result(const ParsedJob& parsed) {
@@ -178,8 +204,8 @@ Result<JobSpec> to_result(const ParsedJob& parsed) {
 }
 
 Result<JobSpec> load_job_file(const std::filesystem::path& path,
-                              const std::vector<std::string>& settings) {
-  return to_result(parse_job_file(path, settings));
+                              const std::vector<std::string>& settings, const JobCheck& check) {
+  return to_result(parse_job_file(path, settings, check));
 }
 
 }  // namespace tunefleet

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "proto/job_rules.h"
 #include "proto/job_spec.h"
 #include "proto/result.h"
 
@@ -34,23 +35,27 @@ struct ParsedJob {
 /// Reads a job and checks all that can be known without looking at the model, the data or the
 /// machine: unknown, renamed, unsupported, duplicate and conflicting keys, types, ranges, allowed
 /// values. Numbers may be written as text ("1e-4"), a list of one element without brackets. Never
-/// throws. At most 1 MiB of text; YAML anchors and aliases are refused.
-ParsedJob parse_job_yaml(std::string_view text, const std::string& file_name);
+/// throws. At most 1 MiB of text; YAML anchors and aliases are refused. `check` comes last, and
+/// only when all else is fine.
+ParsedJob parse_job_yaml(std::string_view text, const std::string& file_name,
+                         const JobCheck& check = {});
 /// The same for JSON text, with lines.
-ParsedJob parse_job_json_text(std::string_view text, const std::string& file_name);
+ParsedJob parse_job_json_text(std::string_view text, const std::string& file_name,
+                              const JobCheck& check = {});
 /// The same for JSON already read, as the REST API has it (duplicate keys and lines are gone
 /// there).
-ParsedJob parse_job_json(const nlohmann::json& object);
+ParsedJob parse_job_json(const nlohmann::json& object, const JobCheck& check = {});
 
 /// Reads a job file: JSON when its name ends in .json, YAML otherwise. `settings` are "key=value"
 /// texts, each replacing the file's value of that key; values are written as in YAML.
 ParsedJob parse_job_file(const std::filesystem::path& path,
-                         const std::vector<std::string>& settings = {});
+                         const std::vector<std::string>& settings = {}, const JobCheck& check = {});
 
 /// The spec, or kInvalidArgument with every problem on a line of its own.
 Result<JobSpec> to_result(const ParsedJob& parsed);
 /// parse_job_file and to_result in one.
 Result<JobSpec> load_job_file(const std::filesystem::path& path,
-                              const std::vector<std::string>& settings = {});
+                              const std::vector<std::string>& settings = {},
+                              const JobCheck& check = {});
 
 }  // namespace tunefleet

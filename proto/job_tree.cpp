@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -78,6 +80,26 @@ void add_json(JobTreeBuilder& builder, const nlohmann::json& value) {
     add_json(builder, item.value());
   }
   builder.end();
+}
+
+/// A finite number or a boolean where `text` is one, else the text.
+nlohmann::json json_of_scalar(const std::string& text) {
+  const char* end = text.data() + text.size();
+  int64_t whole = 0;
+  if (const auto read = std::from_chars(text.data(), end, whole);
+      read.ec == std::errc{} && read.ptr == end)
+    return whole;
+  double number = 0;
+  if (const auto read = std::from_chars(text.data(), end, number);
+      read.ec == std::errc{} && read.ptr == end && std::isfinite(number))
+    return number;
+  for (const auto yes : {"true", "True", "TRUE"}) {
+    if (text == yes) return true;
+  }
+  for (const auto no : {"false", "False", "FALSE"}) {
+    if (text == no) return false;
+  }
+  return text;
 }
 
 }  // namespace
@@ -166,6 +188,29 @@ void JobTreeBuilder::attach(JobNode node) {
     key_known_ = false;
   }
   open_.back().children.push_back(std::move(node));
+}
+
+nlohmann::json json_of_tree(const JobNode& node) {
+  switch (node.kind) {
+    case JobNode::Kind::kNull:
+      return nullptr;
+    case JobNode::Kind::kBool:
+      return node.text == "true";
+    case JobNode::Kind::kNumber:
+    case JobNode::Kind::kText:
+      return json_of_scalar(node.text);
+    case JobNode::Kind::kList: {
+      auto list = nlohmann::json::array();
+      for (const auto& child : node.children) list.push_back(json_of_tree(child));
+      return list;
+    }
+    case JobNode::Kind::kMap: {
+      auto object = nlohmann::json::object();
+      for (const auto& child : node.children) object[child.key] = json_of_tree(child);
+      return object;
+    }
+  }
+  return nullptr;
 }
 
 TreeResult tree_of_json(const nlohmann::json& value) {

@@ -40,4 +40,8 @@ TreeResult read_yaml_tree(std::string_view text);
 TreeResult read_json_tree(std::string_view text);
 TreeResult tree_of_json(const nlohmann::json& value);
 
+/// The value back again. Text that is a number, true or false becomes that: YAML's scalars are
+/// text here.
+nlohmann::json json_of_tree(const JobNode& node);
+
 }  // namespace tunefleet

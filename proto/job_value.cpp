@@ -5,6 +5,8 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <nlohmann/json.hpp>
+#include <set>
 
 #include "proto/nearest_name.h"
 
@@ -47,6 +49,19 @@ tl::unexpected<ValueError> out_of_range(const Limits& limits, const JobNode& nod
   return wrong(fmt::format("must be {}, got {}", limits.text(), node.text));
 }
 
+/// The path below `path` of the first key that stands twice in a map; nothing when none does.
+std::optional<std::string> repeated_key(const JobNode& node, const std::string& path) {
+  std::set<std::string_view> seen;
+  for (size_t i = 0; i < node.children.size(); ++i) {
+    const auto& child = node.children[i];
+    const bool in_map = node.kind == Kind::kMap;
+    const std::string below = path + (in_map ? "." + child.key : fmt::format("[{}]", i));
+    if (in_map && !seen.insert(child.key).second) return below;
+    if (auto found = repeated_key(child, below)) return found;
+  }
+  return std::nullopt;
+}
+
 /// One overload for each type of value; the first argument only chooses it.
 struct Read {
   const JobField& field;
@@ -83,6 +98,10 @@ struct Read {
 
   Value<std::string> operator()(const std::string*, const JobNode& node) const {
     if (!field.allowed.empty()) return allowed_text(node);
+    if (field.or_boolean) {
+      if (const auto as_bool = (*this)(static_cast<const bool*>(nullptr), node))
+        return std::string(*as_bool ? "true" : "false");
+    }
     if (node.kind != Kind::kText) return wrong("wants text, got " + describe(node));
     return node.text;
   }
@@ -121,6 +140,24 @@ struct Read {
       }
     }
     return values;
+  }
+
+  /// Names to maps, each kept as JSON text.
+  Value<std::map<std::string, std::string>> operator()(const std::map<std::string, std::string>*,
+                                                       const JobNode& node) const {
+    if (node.kind != Kind::kMap)
+      return wrong("wants a map of names to maps, got " + describe(node));
+    if (auto repeated = repeated_key(node, ""))
+      return tl::unexpected(ValueError{"given twice in this map", *std::move(repeated)});
+    std::map<std::string, std::string> texts;
+    for (const auto& child : node.children) {
+      if (child.kind != Kind::kMap) {
+        return tl::unexpected(
+            ValueError{"wants a map, {type: …, options}, got " + describe(child), "." + child.key});
+      }
+      texts[child.key] = json_of_tree(child).dump();
+    }
+    return texts;
   }
 
  private:

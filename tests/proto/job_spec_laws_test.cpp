@@ -26,9 +26,9 @@ class AnyValue {
   }
   void draw(double& value) const {
     const int64_t part = *rc::gen::inRange<int64_t>(1, 1'000'000'007);
+    const double low = std::max<double>(field_.limits.min, -1000);
     const double top = std::min<double>(field_.limits.max, 1000);
-    value =
-        field_.limits.min + (top - field_.limits.min) * static_cast<double>(part) / 1'000'000'007.0;
+    value = low + (top - low) * static_cast<double>(part) / 1'000'000'007.0;
   }
   template <typename T>
   void draw(std::optional<T>& value) const {
@@ -44,6 +44,12 @@ class AnyValue {
   void draw(std::map<std::string, T>& value) const {
     value.clear();
     for (int64_t i = *rc::gen::inRange(0, 4); i > 0; --i) draw(value[any_text()]);
+  }
+
+  void draw(std::map<std::string, std::string>& value) const {
+    value.clear();
+    for (int64_t i = *rc::gen::inRange(0, 4); i > 0; --i)
+      value[any_text()] = nlohmann::json{{"type", any_text()}, {"r", i}, {"x", {true, 1.5}}}.dump();
   }
 
  private:
@@ -100,6 +106,7 @@ JobSpec any_valid_spec() {
   for (const auto& field : job_fields()) {
     std::visit([&](auto member) { AnyValue(field).draw(spec.*member); }, field.member);
   }
+  if (*rc::gen::arbitrary<bool>()) spec.tuner_type = "full";
   keep_rules(spec);
   return spec;
 }

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 
 namespace tunefleet {
 namespace {
@@ -99,6 +100,46 @@ TEST(JobSpecParser, TakesBooleansForTheWordsThatYamlReadersTurnIntoThem) {
   EXPECT_EQ(parsed.spec.save_strategy, "no");
 }
 
+TEST(JobSpecParser, KeepsTunersAsTheirJson) {
+  const auto yaml = valid(R"(
+tuners:
+  style: {type: lora, r: 8, lora_alpha: 1e1, use_rslora: True, revision: null}
+  notes:
+    type: part
+    target_modules: [up_proj, "down"]
+)");
+  const nlohmann::json style{{"type", "lora"},
+                             {"r", 8},
+                             {"lora_alpha", 10.0},
+                             {"use_rslora", true},
+                             {"revision", nullptr}};
+  const nlohmann::json notes{{"type", "part"}, {"target_modules", {"up_proj", "down"}}};
+  EXPECT_EQ(to_json(yaml)["tuners"], (nlohmann::json{{"style", style}, {"notes", notes}}));
+  const auto again = parse_job_json(to_json(yaml));
+  EXPECT_THAT(again.problems, SizeIs(0));
+  EXPECT_EQ(again.spec.tuners, yaml.tuners);
+}
+
+TEST(JobSpecParser, TellsWhatACheckFindsAtItsLine) {
+  std::set<std::string> seen;
+  const JobCheck check = [&](JobSpec& spec, const std::set<std::string>& given) {
+    seen = given;
+    spec.lora_rank = 5;
+    return std::vector<BrokenRule>{{"tuners.style.rr", "what is rr?"}, {"tuners.style.r", "no"}};
+  };
+  const std::string yaml = "model: m\ndataset: d\ntuners:\n  style:\n    type: lora\n    rr: 1\n";
+  const auto parsed = parse_job_yaml(yaml, "job.yaml", check);
+  ASSERT_THAT(parsed.problems, SizeIs(2));
+  EXPECT_EQ(to_string(parsed.problems[0]), "job.yaml:6: tuners.style.rr: what is rr?");
+  EXPECT_EQ(to_string(parsed.problems[1]), "job.yaml:4: tuners.style.r: no");
+  EXPECT_THAT(seen, ElementsAre("dataset", "model", "tuners"));
+  EXPECT_EQ(parsed.spec.lora_rank, 5);
+  seen.clear();
+  EXPECT_THAT(parse_job_yaml("model: m\ndataset: d\nlora_rank: 0\n", "j", check).problems,
+              SizeIs(1));
+  EXPECT_TRUE(seen.empty());
+}
+
 TEST(JobSpecParser, NamesTheNearestKeyAndTheLine) {
   EXPECT_THAT(problems_with("\nlora_rnak: 8"),
               ElementsAre("job.yaml:4: lora_rnak: unknown key, did you mean lora_rank?"));
@@ -152,7 +193,10 @@ INSTANTIATE_TEST_SUITE_P(
                     Refused{"rank_pattern: {q_proj: 0}", "rank_pattern.q_proj: must be at least 1"},
                     Refused{"rank_pattern: {q: 1, q: 2}", "rank_pattern.q: given twice"},
                     Refused{"alpha_pattern: 3", "wants a map of names to numbers"},
-                    Refused{"tuner_type: adalora", "must be one of lora, full, got `adalora`"},
+                    Refused{"tuners: [a]", "tuners: wants a map of names to maps"},
+                    Refused{"tuners: {a: lora}", "tuners.a: wants a map, {type: …, options}"},
+                    Refused{"tuners: {a: {r: 1, r: 2}}", "tuners.a.r: given twice in this map"},
+                    Refused{"tuners: {a: {x: [{k: 1, k: 2}]}}", "tuners.a.x[0].k: given twice"},
                     Refused{"train_type: lora", "train_type: is called tuner_type here"},
                     Refused{"quant_bits: 4", "quantised base models are not supported"},
                     Refused{"galore_proj_type: middle", "must be one of std, reverse_std"}));
