@@ -10,6 +10,7 @@
 #include "coordinator/api/openai_fields.h"
 #include "coordinator/api/tuned_model.h"
 #include "proto/job_spec_parser.h"
+#include "tuners/config/job_options.h"
 
 namespace tunefleet::coordinator {
 namespace {
@@ -162,7 +163,7 @@ class Reader {
   }
 
   void read_spec(JobRequest& result) {
-    ParsedJob parsed = parse_job_json(job_);
+    ParsedJob parsed = parse_job_json(job_, tuners::check_tuners);
     for (const Problem& found : parsed.problems) problem(found.path, found.message);
     result.spec = std::move(parsed.spec);
     result.spec.model = model_path_;

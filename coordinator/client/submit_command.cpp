@@ -14,6 +14,7 @@
 #include "coordinator/client/watch.h"
 #include "proto/job_fields.h"
 #include "proto/job_spec_parser.h"
+#include "tuners/config/job_options.h"
 
 namespace tunefleet::coordinator {
 namespace {
@@ -101,7 +102,7 @@ int run_submit(int argc, char** argv) {
     fmt::print(stderr, "error: FILE is required (see tunefleet submit --help)\n");
     return kExitUsage;
   }
-  const auto parsed = parse_job_file(options.file, options.settings);
+  const auto parsed = parse_job_file(options.file, options.settings, tuners::check_tuners);
   if (!parsed.problems.empty()) return report_problems(parsed.problems);
   return submit(options, parsed.spec);
 }

@@ -95,11 +95,14 @@ const TunerOption* find_option(const TunerSchema& schema, std::string_view key) 
   return nullptr;
 }
 
+Status check_option(const TunerOptions& options, const TunerOption& option) {
+  return std::visit(CheckValue{options.schema().name, option}, ref_to(options, option));
+}
+
 Status check_options(const TunerOptions& options) {
   const TunerSchema& schema = options.schema();
   for (const auto& option : schema.options) {
-    auto status = std::visit(CheckValue{schema.name, option}, ref_to(options, option));
-    if (!status) return status;
+    if (auto status = check_option(options, option); !status) return status;
   }
   return schema.check == nullptr ? Status{} : schema.check(options.data());
 }

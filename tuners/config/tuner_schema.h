@@ -170,6 +170,8 @@ const TunerOption* find_option(const TunerSchema& schema, std::string_view key);
 /// The two layouts an adapter's folder is written in: ms-swift's and PEFT's.
 enum class FileLayout { kSwift, kPeft };
 
+/// One option's limits, allowed words and expressions.
+Status check_option(const TunerOptions& options, const TunerOption& option);
 /// Limits, allowed words, required keys, expressions that do not compile, then the schema's own
 /// check. kInvalidArgument, naming the tuner and the key.
 Status check_options(const TunerOptions& options);

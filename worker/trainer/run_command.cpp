@@ -15,7 +15,7 @@
 #include "proto/log.h"
 #include "storage/atomic_file.h"
 #include "storage/model_store.h"
-#include "tuners/config/lora_options.h"
+#include "tuners/config/job_options.h"
 #include "tuners/swift.h"
 #include "worker/collective/cuda_plugin.h"
 #include "worker/collective/group.h"
@@ -59,18 +59,24 @@ Status write_text(const std::filesystem::path& path, const nlohmann::json& value
   return storage::write_file_atomically(path, value.dump(2) + "\n");
 }
 
-/// Puts the job's adapters on the model: those of a checkpoint to resume, given ones, or a new one.
+/// Puts new tuners on the model.
+Status add_tuners(const tuners::NamedOptions& tuners, tuners::SwiftModel& swift) {
+  for (const auto& [name, options] : tuners) {
+    if (auto status = swift.add_adapter(name, options); !status) return status;
+  }
+  return {};
+}
+
+/// Puts the job's tuners on the model: those of a checkpoint to resume, or given ones and new ones.
 Status attach(const JobSpec& spec, const std::optional<std::filesystem::path>& resume,
-              tuners::SwiftModel& swift) {
+              const tuners::RunFacts& facts, tuners::SwiftModel& swift) {
   if (resume) return tuners::Swift::from_pretrained(swift, *resume);
   for (const auto& adapter : spec.adapters) {
     if (auto status = tuners::Swift::from_pretrained(swift, adapter); !status)
       return fail("adapters", status.error());
   }
-  if (!spec.adapters.empty()) return {};
-  const auto options = tuners::lora_options_from_job(spec);
-  if (!options) return fail(options.error());
-  return swift.add_adapter("default", *options);
+  const auto tuners = tuners::tuner_options_of_job(spec, facts);
+  return tuners ? add_tuners(*tuners, swift) : fail(tuners.error());
 }
 
 Result<nlohmann::json> train(Run& run, const std::filesystem::path& model_directory) {
@@ -86,9 +92,12 @@ Result<nlohmann::json> train(Run& run, const std::filesystem::path& model_direct
     resume = *found;
   }
   tuners::SwiftModel swift(**model, static_cast<uint64_t>(run.spec.seed));
-  if (auto status = attach(run.spec, resume, swift); !status) return fail(status.error());
   const auto data = load_training_data(run.spec, model_directory, (*model)->config());
   if (!data) return fail(data.error());
+  const auto plan = make_run_plan(run.spec, data->rows(), group.size());
+  const tuners::RunFacts facts{.hidden_size = (*model)->config().hidden_size,
+                               .max_steps = plan.max_steps};
+  if (auto status = attach(run.spec, resume, facts, swift); !status) return fail(status.error());
   if (first) {
     for (const auto& note : data->notes) log::info(note);
     log::info(swift.get_trainable_parameters());
@@ -97,7 +106,6 @@ Result<nlohmann::json> train(Run& run, const std::filesystem::path& model_direct
   if (!log) return fail(log.error());
   const CheckpointContext checkpoints{
       run.output, attempt_from_environment(), group.size(), model_directory, {}};
-  const auto plan = make_run_plan(run.spec, data->rows(), group.size());
   Trainer trainer({run.spec, **model, swift, *data, group, *run.reporter, *log, checkpoints}, plan);
   if (resume) {
     if (auto status = trainer.resume(*resume); !status) return fail(status.error());
@@ -149,7 +157,7 @@ void find_beside(const std::filesystem::path& job, std::vector<std::string>& pat
 }
 
 Status prepare(const RunRequest& request, Run& run, std::filesystem::path& model) {
-  auto spec = load_job_file(request.job, request.settings);
+  auto spec = load_job_file(request.job, request.settings, tuners::check_tuners);
   if (!spec) return fail(spec.error());
   run.spec = *std::move(spec);
   for (auto* paths : {&run.spec.dataset, &run.spec.val_dataset, &run.spec.adapters})
