@@ -25,42 +25,42 @@ constexpr std::string_view kPeftPrefix = "base_model.model.";
 constexpr std::string_view kSharedPrefix = "base_model.";
 
 /// The file's tensors by their plain key.
-using StoredTensors = std::map<std::string, const storage::TensorView*>;
+using StoredTensors = std::map<std::string, const NamedTensor*>;
 
 Error bad(std::string message) { return {ErrorCode::kInvalidArgument, std::move(message)}; }
 
 /// PEFT writes some tensors twice or with the originals beside them when biases and modules_to_save
 /// meet.
-Result<StoredTensors> index_tensors(const storage::SafetensorsFile& file, const std::string& name) {
+Result<StoredTensors> index_tensors(const AdapterWeights& file, const std::string& name) {
   StoredTensors stored;
-  for (const auto& view : file.tensors()) {
-    if (view.name.find(".original_module.") != std::string::npos) continue;
-    const auto [place, is_new] = stored.emplace(plain_key(view.name, name), &view);
+  for (const auto& each : file.tensors()) {
+    if (each.key.find(".original_module.") != std::string::npos) continue;
+    const auto [place, is_new] = stored.emplace(plain_key(each.key, name), &each);
     const auto& other = *place->second;
-    if (is_new ||
-        (other.bytes == view.bytes && std::memcmp(other.data, view.data, view.bytes) == 0))
+    if (is_new || (other.tensor.sizes() == each.tensor.sizes() &&
+                   other.tensor.scalar_type() == each.tensor.scalar_type() &&
+                   at::equal(other.tensor, each.tensor)))
       continue;
-    return fail(bad(c10::str("two tensors of the file stand for the same one: ", other.name, ", ",
-                             view.name, ", ", file.path().string())));
+    return fail(bad(c10::str("two tensors of the file stand for the same one: ", other.key, ", ",
+                             each.key, ", ", file.path().string())));
   }
   return stored;
 }
 
-Status set_tensor(const AdapterTensor& target, const storage::TensorView& view,
-                  const std::string& file) {
-  at::Tensor value = copy_tensor(view);
+Status set_tensor(const AdapterTensor& target, const NamedTensor& stored, const std::string& file) {
+  const at::Tensor& value = stored.tensor;
   if (value.sizes() != target.tensor.sizes()) {
-    return fail(bad(c10::str("tensor has the wrong shape for this model: ", view.name, ", ",
+    return fail(bad(c10::str("tensor has the wrong shape for this model: ", stored.key, ", ",
                              shape_text(value.sizes()), " instead of ",
                              shape_text(target.tensor.sizes()), ", ", file)));
   }
   const bool is_number = target.tensor.is_floating_point();
   if (is_number && !value.is_floating_point()) {
-    return fail(bad(c10::str("tensor is not of floating-point numbers: ", view.name, ", ",
-                             std::string(storage::dtype_name(view.dtype)), ", ", file)));
+    return fail(bad(c10::str("tensor is not of floating-point numbers: ", stored.key, ", ",
+                             std::string(c10::toString(value.scalar_type())), ", ", file)));
   }
   if (is_number && !at::isfinite(value).all().item<bool>()) {
-    return fail(bad(c10::str("tensor has values that are not finite: ", view.name, ", ", file)));
+    return fail(bad(c10::str("tensor has values that are not finite: ", stored.key, ", ", file)));
   }
   at::Tensor tensor = target.tensor;
   tensor.copy_(value);
@@ -69,14 +69,14 @@ Status set_tensor(const AdapterTensor& target, const storage::TensorView& view,
 
 /// PEFT saves whole embeddings beside an adapter that targets them, or after a change of the
 /// vocabulary.
-Status check_base_copy(const std::string& key, const storage::TensorView& view, BaseModel& base,
+Status check_base_copy(const std::string& key, const NamedTensor& stored, BaseModel& base,
                        const std::vector<std::string>& known, const std::string& file) {
   std::string path = key;
   const size_t wrapped = path.rfind(".base_layer.");
   if (wrapped != std::string::npos) path.erase(wrapped, std::strlen(".base_layer"));
   for (const ParameterSlot* slot : base.parameters()) {
     if (slot->path != path || !slot->base.defined()) continue;
-    const at::Tensor value = copy_tensor(view);
+    const at::Tensor& value = stored.tensor;
     if (value.sizes() == slot->base.sizes() &&
         at::equal(value.to(slot->base.scalar_type()), slot->base.to(value.device()))) {
       return {};
@@ -84,12 +84,12 @@ Status check_base_copy(const std::string& key, const storage::TensorView& view, 
     return fail(bad(c10::str(
         "the adapter brings its own copy of a base weight, and this base's differs (another "
         "base, or a changed vocabulary?): ",
-        view.name, ", ", shape_text(value.sizes()), " and ", shape_text(slot->base.sizes()), ", ",
+        stored.key, ", ", shape_text(value.sizes()), " and ", shape_text(slot->base.sizes()), ", ",
         file)));
   }
   return fail(bad(c10::str(
       "unexpected tensor, the adapter's configuration asks for none of that name; nearest ",
-      c10::Join(", ", nearest_names(key, known, 2)), ": ", view.name, ", ", file)));
+      c10::Join(", ", nearest_names(key, known, 2)), ": ", stored.key, ", ", file)));
 }
 
 Status refuse_extra_states(const fs::path& directory) {
@@ -167,13 +167,7 @@ std::string plain_key(std::string_view key, const std::string& adapter_name) {
 }
 
 Status load_weights(Adapter& adapter, const StoredAdapter& stored, BaseModel& base) {
-  const fs::path path = stored.directory / kAdapterWeightsFile;
-  std::error_code ignored;
-  if (!fs::exists(path, ignored) && fs::exists(stored.directory / "adapter_model.bin", ignored)) {
-    return fail(bad(c10::str("pickled weights are not loaded, save the adapter as safetensors: ",
-                             (stored.directory / "adapter_model.bin").string())));
-  }
-  const auto file = storage::SafetensorsFile::open(path);
+  const auto file = AdapterWeights::open(stored.directory);
   if (!file) return fail(file.error());
   auto tensors = index_tensors(*file, stored.name);
   if (!tensors) return fail(tensors.error());
@@ -189,13 +183,14 @@ Status load_weights(Adapter& adapter, const StoredAdapter& stored, BaseModel& ba
     if (found == tensors->end() && target.optional) continue;
     if (found == tensors->end()) {
       return fail(bad(c10::str("tensor is missing from the adapter's file: ", target.key, ", ",
-                               path.string())));
+                               file->path().string())));
     }
-    if (auto status = set_tensor(target, *found->second, path.string()); !status) return status;
+    if (auto status = set_tensor(target, *found->second, file->path().string()); !status)
+      return status;
     tensors->erase(found);
   }
   for (const auto& [key, view] : *tensors) {
-    if (auto status = check_base_copy(key, *view, base, known, path.string()); !status)
+    if (auto status = check_base_copy(key, *view, base, known, file->path().string()); !status)
       return status;
   }
   adapter.loaded();
@@ -231,16 +226,9 @@ Status make_directory(const fs::path& directory) {
 }
 
 Status write_adapter_folder(const fs::path& directory, const std::vector<NamedTensor>& tensors,
-                            const std::string& config_text) {
+                            const std::string& config_text, WeightsForm form) {
   if (auto status = make_directory(directory); !status) return status;
-  std::vector<at::Tensor> held;
-  std::vector<storage::TensorView> views;
-  for (const auto& [key, tensor] : tensors) {
-    held.push_back(tensor.detach().cpu().contiguous());
-    views.push_back(view_of(key, held.back()));
-  }
-  auto status =
-      storage::write_safetensors(directory / kAdapterWeightsFile, views, {{"format", "pt"}});
+  auto status = write_weights(directory, tensors, form, {{"format", "pt"}});
   if (!status) return status;
   return storage::write_file_atomically(directory / kAdapterConfigFile, config_text);
 }

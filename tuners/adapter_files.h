@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "proto/result.h"
-#include "storage/safetensors.h"
 #include "tuners/adapter.h"
+#include "tuners/adapter_weights.h"
 #include "tuners/config/adapter_config.h"
 
 /// What ms-swift's and PEFT's adapter folders have in common: adapter_config.json beside
@@ -50,20 +50,16 @@ std::string file_key(const AdapterTensor& tensor, FileLayout layout,
 /// embeddings, must equal the base's. On an error the adapter's values are undefined.
 Status load_weights(Adapter& adapter, const StoredAdapter& stored, BaseModel& base);
 
-/// One tensor to write.
-struct NamedTensor {
-  std::string key;
-  at::Tensor tensor;
-};
 /// The adapter's tensors under the keys of that layout. In ms-swift's, a tuner that only PEFT has
 /// keeps PEFT's keys.
 std::vector<NamedTensor> file_tensors(const Adapter& adapter, FileLayout layout);
 
-/// Writes adapter_model.safetensors (metadata {"format": "pt"}) and adapter_config.json into
-/// `directory`, which is made. Each file appears complete or not at all, the configuration last.
+/// Writes the weights (safetensors with metadata {"format": "pt"}, or a pickle) and
+/// adapter_config.json into `directory`, which is made. Each file appears complete or not at all,
+/// the configuration last.
 Status write_adapter_folder(const std::filesystem::path& directory,
-                            const std::vector<NamedTensor>& tensors,
-                            const std::string& config_text);
+                            const std::vector<NamedTensor>& tensors, const std::string& config_text,
+                            WeightsForm form = WeightsForm::kSafetensors);
 
 /// Makes a directory and its parents.
 Status make_directory(const std::filesystem::path& directory);

@@ -7,7 +7,10 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include "tuners/per_thread.h"
 
 /// The places of a base model where a tuner may act. Models (worker/models) own the sites and run
 /// them; tuners attach to them. Every tuner at a site is a wrapper around the rest of the site,
@@ -39,14 +42,35 @@ struct ForwardContext {
   at::Tensor dropout(const at::Tensor& x, uint64_t stream, double p) const;
 };
 
+/// A tensor in the place of a base parameter, undefined for none; of this thread, where threads
+/// have adapters of their own.
+class OverrideValue {
+ public:
+  bool defined() const { return value_.get().defined(); }
+  const at::Tensor& get() const { return value_.get(); }
+  at::Tensor& get() { return value_.get(); }
+  // NOLINTNEXTLINE(google-explicit-constructor)
+  operator const at::Tensor&() const { return get(); }
+  OverrideValue& operator=(at::Tensor value) {
+    value_ = std::move(value);
+    return *this;
+  }
+  at::Tensor detach() const { return get().detach(); }
+  void reset() { value_.get().reset(); }
+  void give_each_thread_its_own() { value_.give_each_thread_its_own(); }
+
+ private:
+  PerThread<at::Tensor> value_;
+};
+
 /// One named parameter of the base. `override_value`, when defined, is used in its place: the
 /// trainable copy that modules_to_save makes of it. The base tensor itself is never trained and
 /// never changed but by merging.
 struct ParameterSlot {
   std::string path;  ///< "model.layers.0.self_attn.q_proj.weight"
   at::Tensor base;
-  at::Tensor override_value;
-  const at::Tensor& value() const { return override_value.defined() ? override_value : base; }
+  OverrideValue override_value;
+  const at::Tensor& value() const { return override_value.defined() ? override_value.get() : base; }
 };
 
 using TensorNext = std::function<at::Tensor(const at::Tensor&)>;
@@ -87,7 +111,7 @@ struct LinearSite {
   ParameterSlot weight;  ///< [out, in]
   ParameterSlot bias;    ///< [out]; base undefined when the layer has none.
   /// Active tuners, outermost first. Owned by their adapters; SwiftModel adds and removes them.
-  std::vector<const LinearTuner*> tuners;
+  TunerList<LinearTuner> tuners;
 
   int64_t in_features() const { return weight.base.size(1); }
   int64_t out_features() const { return weight.base.size(0); }
@@ -106,7 +130,7 @@ class EmbeddingTuner {
 struct EmbeddingSite {
   std::string path;      ///< "model.embed_tokens"
   ParameterSlot weight;  ///< [V, C]; a tied output embedding has its own slot on the same tensor.
-  std::vector<const EmbeddingTuner*> tuners;  ///< Outermost first.
+  TunerList<EmbeddingTuner> tuners;  ///< Outermost first.
 };
 
 // ---- Convolutions ---------------------------------------------------------------------------
@@ -125,7 +149,7 @@ struct ConvSite {
   ParameterSlot bias;    ///< [out]; base undefined when there is none.
   std::vector<int64_t> stride{1, 1}, padding{0, 0}, dilation{1, 1};
   int64_t groups = 1;
-  std::vector<const ConvTuner*> tuners;  ///< Outermost first.
+  TunerList<ConvTuner> tuners;  ///< Outermost first.
 };
 
 // ---- Whole modules: a decoder's layer, its attention, its MLP, any block of a small network ----
@@ -141,8 +165,8 @@ class ModuleTuner {
 };
 
 struct ModuleSite {
-  std::string path;                        ///< "model.layers.0", "model.layers.0.mlp"
-  std::vector<const ModuleTuner*> tuners;  ///< Outermost first.
+  std::string path;               ///< "model.layers.0", "model.layers.0.mlp"
+  TunerList<ModuleTuner> tuners;  ///< Outermost first.
 
   /// The mask through all tuners: what a model with masks calls beside run_tuners.
   at::Tensor attention_mask(at::Tensor mask) const {
@@ -174,7 +198,7 @@ class AttentionTuner {
 struct AttentionSite {
   std::string path;  ///< "model.layers.0.self_attn"
   int64_t num_heads = 0, num_key_value_heads = 0, head_dim = 0;
-  std::vector<const AttentionTuner*> tuners;  ///< Outermost first.
+  TunerList<AttentionTuner> tuners;  ///< Outermost first.
 };
 
 // ---- The sequence: virtual tokens before the real ones
@@ -255,7 +279,7 @@ class BaseModel {
 
 /// The input through all tuners of a site and then through `innermost`.
 template <typename Tuner>
-at::Tensor run_tuners(const std::vector<const Tuner*>& tuners, const at::Tensor& input,
+at::Tensor run_tuners(const TunerList<Tuner>& tuners, const at::Tensor& input,
                       const TensorNext& innermost, const ForwardContext& context,
                       size_t first = 0) {
   if (first == tuners.size()) return innermost(input);

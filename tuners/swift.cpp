@@ -73,11 +73,28 @@ Result<std::unique_ptr<Adapter>> load_adapter(BaseModel& base, const Selected& s
   return adapter;
 }
 
+/// The directory itself, or the one of that revision in it.
+Result<fs::path> revision_directory(const fs::path& directory, const std::string& revision) {
+  std::error_code error;
+  if (revision.empty()) return directory;
+  const bool plain = revision != "." && revision != ".." && revision.find('/') == std::string::npos;
+  if (plain && fs::is_directory(directory / revision, error)) return directory / revision;
+  std::vector<std::string> known;
+  for (const auto& item : fs::directory_iterator(directory, error)) {
+    if (item.is_directory(error)) known.push_back(item.path().filename().string());
+  }
+  std::sort(known.begin(), known.end());
+  return fail(ErrorCode::kNotFound,
+              c10::str("no such revision in the directory, it has [", c10::Join(", ", known),
+                       "]: ", revision, ", ", directory.string()));
+}
+
 /// One adapter's files in PEFT's form, still in memory.
 struct Converted {
   std::string name;
   std::string config_text;
   std::vector<NamedTensor> tensors;
+  WeightsForm form = WeightsForm::kSafetensors;  ///< As it was found.
 };
 
 Result<Converted> convert(const StoredAdapter& stored) {
@@ -98,14 +115,16 @@ Result<Converted> convert(const StoredAdapter& stored) {
             "PEFT's format has no place for lora_dtype, delete the field to convert without it: ",
             *options.lora_dtype, ", ", file_name));
   }
-  const auto file = storage::SafetensorsFile::open(stored.directory / kAdapterWeightsFile);
+  const auto file = AdapterWeights::open(stored.directory);
   if (!file) return fail(file.error());
   Converted converted{.name = stored.name,
                       .config_text = config_text(read->options, FileLayout::kPeft),
                       .tensors = {}};
-  for (const auto& view : file->tensors()) {
+  converted.form = file->path().filename() == kPickledWeightsFile ? WeightsForm::kPickle
+                                                                  : WeightsForm::kSafetensors;
+  for (const auto& [key, tensor] : file->tensors()) {
     converted.tensors.push_back(
-        {.key = peft_key(plain_key(view.name, stored.name)), .tensor = copy_tensor(view)});
+        {.key = peft_key(plain_key(key, stored.name)), .tensor = tensor.clone()});
   }
   return converted;
 }
@@ -137,8 +156,12 @@ Status Swift::prepare_model(SwiftModel& model, const std::map<std::string, Tuner
   return {};
 }
 
-Status Swift::from_pretrained(SwiftModel& model, const fs::path& directory,
-                              const AdapterNames& names, bool trainable) {
+Status Swift::from_pretrained(SwiftModel& model, const fs::path& model_id,
+                              const AdapterNames& names, bool trainable,
+                              const std::string& revision) {
+  const auto found = revision_directory(model_id, revision);
+  if (!found) return fail(found.error());
+  const fs::path& directory = *found;
   auto stored = list_adapters(directory);
   if (!stored) return fail(stored.error());
   const auto selected = select(*std::move(stored), names, directory);
@@ -166,9 +189,10 @@ Status Swift::from_pretrained(SwiftModel& model, const fs::path& directory,
 Result<std::unique_ptr<SwiftModel>> Swift::from_pretrained(BaseModel& base,
                                                            const fs::path& directory,
                                                            const AdapterNames& names,
-                                                           bool trainable) {
+                                                           bool trainable,
+                                                           const std::string& revision) {
   auto model = std::make_unique<SwiftModel>(base);
-  if (auto status = from_pretrained(*model, directory, names, trainable); !status)
+  if (auto status = from_pretrained(*model, directory, names, trainable, revision); !status)
     return fail(status.error());
   return model;
 }
@@ -183,8 +207,8 @@ Status Swift::save_to_peft_format(const fs::path& ckpt_dir, const fs::path& outp
     converted.push_back(*std::move(one));
   }
   for (const auto& each : converted) {
-    auto status =
-        write_adapter_folder(peft_folder(output_dir, each.name), each.tensors, each.config_text);
+    auto status = write_adapter_folder(peft_folder(output_dir, each.name), each.tensors,
+                                       each.config_text, each.form);
     if (!status) return status;
   }
   std::error_code ignored;

@@ -38,12 +38,16 @@ class Swift {
   /// inference only. On an error nothing has been added. Errors: list_adapters, load_weights
   /// (adapter_files.h), SwiftModel::add_adapter; kNotFound for a name that is not stored there,
   /// listing those that are.
+  /// `revision`, when not empty, names a sub-directory of `directory`: one of several states kept
+  /// there (a checkpoint, a branch).
   static Status from_pretrained(SwiftModel& model, const std::filesystem::path& directory,
-                                const AdapterNames& names = {}, bool trainable = true);
+                                const AdapterNames& names = {}, bool trainable = true,
+                                const std::string& revision = "");
   static Result<std::unique_ptr<SwiftModel>> from_pretrained(BaseModel& base,
                                                              const std::filesystem::path& directory,
                                                              const AdapterNames& names = {},
-                                                             bool trainable = true);
+                                                             bool trainable = true,
+                                                             const std::string& revision = "");
 
   static Status merge(SwiftModel& model) { return model.merge(); }
   static Status unmerge(SwiftModel& model) { return model.unmerge(); }

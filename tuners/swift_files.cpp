@@ -22,14 +22,14 @@ std::string model_card(const BaseModel& base) {
 }  // namespace
 
 Status save_swift(const SwiftModel& model, const std::filesystem::path& directory,
-                  const std::vector<std::string>& names) {
+                  const std::vector<std::string>& names, WeightsForm form) {
   auto adapters = adapters_named(model, names);
   if (!adapters) return fail(adapters.error());
   if (auto status = make_directory(directory); !status) return status;
   for (const Adapter* adapter : *adapters) {
     auto status = write_adapter_folder(directory / adapter->name(),
                                        file_tensors(*adapter, FileLayout::kSwift),
-                                       adapter->config_text(FileLayout::kSwift));
+                                       adapter->config_text(FileLayout::kSwift), form);
     if (!status) return status;
   }
   std::error_code ignored;
@@ -39,6 +39,13 @@ Status save_swift(const SwiftModel& model, const std::filesystem::path& director
       return status;
   }
   return storage::write_file_atomically(directory / "README.md", model_card(model.base()));
+}
+
+Status SwiftModel::save_pretrained(const std::filesystem::path& save_directory,
+                                   bool safe_serialization,
+                                   const std::vector<std::string>& adapter_names) const {
+  return save_swift(*this, save_directory, adapter_names,
+                    safe_serialization ? WeightsForm::kSafetensors : WeightsForm::kPickle);
 }
 
 }  // namespace tunefleet::tuners

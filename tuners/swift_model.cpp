@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdio>
+#include <cstdlib>
 #include <set>
+#include <string_view>
 #include <tuple>
 #include <utility>
 
@@ -58,7 +60,25 @@ LayerWeights weights_of(const Site& site) {
 
 }  // namespace
 
-SwiftModel::SwiftModel(BaseModel& base, uint64_t seed) : base_(base), seed_(seed) {}
+SwiftModel::ActiveSet SwiftModel::active_set_from_environment() {
+  const char* value = std::getenv("USE_UNIQUE_THREAD");
+  return value != nullptr && std::string_view(value) == "0" ? ActiveSet::kPerThread
+                                                            : ActiveSet::kShared;
+}
+
+SwiftModel::SwiftModel(BaseModel& base, uint64_t seed, ActiveSet active_set)
+    : base_(base), seed_(seed), per_thread_(active_set == ActiveSet::kPerThread) {
+  if (!per_thread_) return;
+  const auto separate = [](const auto& sites) {
+    for (auto* site : sites) site->tuners.give_each_thread_its_own();
+  };
+  separate(base.linear_sites());
+  separate(base.embedding_sites());
+  separate(base.conv_sites());
+  separate(base.module_sites());
+  separate(base.attention_sites());
+  for (auto* slot : base.parameters()) slot->override_value.give_each_thread_its_own();
+}
 
 SwiftModel::~SwiftModel() { remove_all(); }
 
@@ -68,8 +88,28 @@ Status SwiftModel::add_adapter(const std::string& name, const TunerOptions& opti
   return add_adapter(*std::move(adapter));
 }
 
+std::unique_lock<std::recursive_mutex> SwiftModel::guard() const {
+  return per_thread_ ? std::unique_lock(mutex_) : std::unique_lock<std::recursive_mutex>();
+}
+
+Status SwiftModel::refuse_for_threads(const std::string& what) const {
+  if (!per_thread_) return {};
+  return fail(ErrorCode::kInvalidArgument,
+              c10::str(what,
+                       " would show in all threads, and each has its own active adapters "
+                       "(USE_UNIQUE_THREAD=0)"));
+}
+
+Status SwiftModel::check_threads(const Adapter& adapter) const {
+  if (adapter.insertions().empty() && adapter.sequence_tuner() == nullptr) return {};
+  return refuse_for_threads(
+      c10::str("a tuner of this kind (", std::string(adapter.options().schema().name), ")"));
+}
+
 Status SwiftModel::add_adapter(std::unique_ptr<Adapter> adapter, bool trainable) {
+  const auto lock = guard();
   const std::string& name = adapter->name();
+  if (auto status = check_threads(*adapter); !status) return status;
   if (auto status = check_name(name); !status) return status;
   if (find_adapter(name) != nullptr) {
     return fail(ErrorCode::kConflict,
@@ -79,6 +119,7 @@ Status SwiftModel::add_adapter(std::unique_ptr<Adapter> adapter, bool trainable)
     if (entry.trains) entry.tensor.set_requires_grad(trainable);
   }
   entries_.push_back({.adapter = std::move(adapter), .trainable = trainable});
+  if (per_thread_) entries_.back().active.give_each_thread_its_own();
   std::vector<bool> active;
   for (const auto& entry : entries_) active.push_back(entry.active);
   active.back() = true;
@@ -88,36 +129,71 @@ Status SwiftModel::add_adapter(std::unique_ptr<Adapter> adapter, bool trainable)
 }
 
 Status SwiftModel::delete_adapter(const std::string& name) {
+  const auto lock = guard();
   const auto index = index_of(name);
   if (!index) return fail(index.error());
+  const bool here = std::exchange(entries_[*index].active.get(), false);
+  if (entries_[*index].active.any_thread([](bool active) { return active; })) {
+    entries_[*index].active = here;
+    return fail(
+        ErrorCode::kConflict,
+        c10::str("the adapter is active in another thread, deactivate it there first: ", name));
+  }
   entries_[*index].active = entries_[*index].merged = false;
   install();
   entries_.erase(entries_.begin() + static_cast<std::ptrdiff_t>(*index));
   return {};
 }
 
+Status SwiftModel::add_weighted_adapter(const std::vector<std::string>& adapters,
+                                        const std::vector<double>& weights,
+                                        const std::string& adapter_name, const Combination& how) {
+  if (adapters.empty()) {
+    return fail(ErrorCode::kInvalidArgument, "no adapters to combine are named");
+  }
+  const auto sources = adapters_named(*this, adapters);
+  if (!sources) return fail(sources.error());
+  auto combined = combine_lora(base_, *sources, weights, adapter_name, how);
+  if (!combined) return fail(combined.error());
+  const auto before = active_adapters();
+  if (auto status = set_active_adapters({}); !status) return status;
+  auto status = add_adapter(*std::move(combined));
+  if (!status) std::ignore = set_active_adapters(before);
+  return status;
+}
+
 Status SwiftModel::activate_adapter(const std::string& name) {
+  const auto lock = guard();
   auto names = active_adapters();
   if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
   return set_active_adapters(names);
 }
 
-Status SwiftModel::deactivate_adapter(const std::string& name) {
+Status SwiftModel::deactivate_adapter(const std::string& name, Offload offload) {
+  const auto lock = guard();
   if (const auto index = index_of(name); !index) return fail(index.error());
   auto names = active_adapters();
   names.erase(std::remove(names.begin(), names.end(), name), names.end());
-  return set_active_adapters(names);
+  if (auto status = set_active_adapters(names); !status) return status;
+  return move_out({*index_of(name)}, offload);
 }
 
-Status SwiftModel::set_active_adapters(const std::vector<std::string>& names) {
+Status SwiftModel::set_active_adapters(const std::vector<std::string>& names, Offload offload) {
+  const auto lock = guard();
   const auto indices = indices_of(names);
   if (!indices) return fail(indices.error());
   std::vector<bool> active(entries_.size(), false);
   for (const size_t index : *indices) active[index] = true;
-  return set_active(active);
+  if (auto status = set_active(active); !status) return status;
+  std::vector<size_t> others;
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    if (!active[i]) others.push_back(i);
+  }
+  return move_out(others, offload);
 }
 
 Status SwiftModel::merge(const std::vector<std::string>& names) {
+  if (auto status = refuse_for_threads("merging"); !status) return status;
   auto indices = names.empty() ? active_indices() : indices_of(names);
   if (!indices) return fail(indices.error());
   if (auto status = check_merge(*indices); !status) return status;
@@ -135,6 +211,7 @@ Status SwiftModel::unmerge(const std::vector<std::string>& names) {
 }
 
 Status SwiftModel::merge_and_unload(const std::vector<std::string>& names) {
+  if (auto status = refuse_for_threads("merging"); !status) return status;
   auto indices = names.empty() ? active_indices() : indices_of(names);
   if (!indices) return fail(indices.error());
   if (auto status = check_merge(*indices); !status) return status;
@@ -149,6 +226,7 @@ std::vector<std::string> SwiftModel::adapter_names() const {
 }
 
 std::vector<std::string> SwiftModel::active_adapters() const {
+  const auto lock = guard();
   std::vector<std::string> names;
   for (const auto& entry : entries_) {
     if (entry.active) names.push_back(entry.adapter->name());
@@ -180,6 +258,7 @@ std::vector<Adapter*> SwiftModel::training_adapters() const {
 }
 
 TrainableSet SwiftModel::trainable_set() const {
+  const auto lock = guard();
   TrainableSet set{.tensors = {}, .version = version_};
   for (const auto* adapter : training_adapters()) {
     for (auto& tensor : adapter->tensors()) {
@@ -355,11 +434,25 @@ Status SwiftModel::check_merge(const std::vector<size_t>& indices) const {
   return {};
 }
 
+Status SwiftModel::move_out(const std::vector<size_t>& indices, Offload offload) {
+  if (offload == Offload::kNone) return {};
+  if (auto status = refuse_for_threads("off-loading"); !status) return status;
+  for (const size_t index : indices) {
+    Entry& entry = entries_[index];
+    if (!entry.offloaded.empty()) continue;
+    auto moved = OffloadedTensors::move_out(*entry.adapter, offload);
+    if (!moved) return fail(moved.error());
+    entry.offloaded = *std::move(moved);
+  }
+  return {};
+}
+
 Status SwiftModel::set_active(const std::vector<bool>& active) {
   if (auto status = check_overrides(active); !status) return status;
   if (auto status = check_exclusive(active); !status) return status;
   for (size_t i = 0; i < entries_.size(); ++i) {
-    entries_[i].active = active[i];
+    if (active[i]) entries_[i].offloaded.move_back();
+    entries_[i].active = static_cast<bool>(active[i]);
     entries_[i].merged = entries_[i].merged && active[i];
   }
   install();
@@ -426,7 +519,7 @@ void SwiftModel::merge_parts(std::vector<Part> (Adapter::*parts)() const) {
 }
 
 void SwiftModel::set_merged(ParameterSlot& slot, const at::Tensor& value) {
-  at::Tensor& place = slot.override_value.defined() ? slot.override_value : slot.base;
+  at::Tensor& place = slot.override_value.defined() ? slot.override_value.get() : slot.base;
   const at::Tensor merged = value.to(place.scalar_type());
   if (!slot.override_value.defined()) originals_[&slot] = slot.base;
   place = merged;

@@ -3,16 +3,21 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <filesystem>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
 #include "proto/result.h"
 #include "tuners/adapter.h"
 #include "tuners/config/tuner_options.h"
+#include "tuners/offload.h"
+#include "tuners/per_thread.h"
 #include "tuners/sites.h"
 #include "tuners/trainable_set.h"
+#include "tuners/weighted_adapter.h"
 
 namespace tunefleet::tuners {
 
@@ -38,11 +43,20 @@ struct ParameterGroup {
 /// memory, when the base is mapped and can be dropped by the kernel).
 ///
 /// The base model is not owned and lives longer; destroying this restores it. One thread at a time,
-/// and not during a forward pass.
+/// and not during a forward pass - unless each thread has its own active adapters
+/// (ActiveSet::kPerThread): then threads activate, deactivate and run side by side, a new thread
+/// sees none active until it activates some, and what would show in other threads is refused:
+/// merging, off-loading, adapters that change the list of layers or the sequence, deleting one that
+/// is active elsewhere.
 class SwiftModel {
  public:
-  /// `seed`: of the adapters' initial values.
-  explicit SwiftModel(BaseModel& base, uint64_t seed = 42);
+  enum class ActiveSet { kShared, kPerThread };
+  /// kPerThread when the environment says USE_UNIQUE_THREAD=0, as in ms-swift.
+  static ActiveSet active_set_from_environment();
+
+  /// `seed`: of the adapters' initial values. No other thread uses `base` before this has returned.
+  explicit SwiftModel(BaseModel& base, uint64_t seed = 42,
+                      ActiveSet active_set = active_set_from_environment());
   ~SwiftModel();
   SwiftModel(const SwiftModel&) = delete;
   SwiftModel& operator=(const SwiftModel&) = delete;
@@ -55,12 +69,23 @@ class SwiftModel {
   [[nodiscard]] Status add_adapter(std::unique_ptr<Adapter> adapter, bool trainable = true);
   [[nodiscard]] Status delete_adapter(const std::string& name);
 
+  /// Puts a LoRA adapter on the model that is `adapters` together by `weights`, and makes it the
+  /// only active one. Errors: combine_lora; kNotFound and kConflict for the names.
+  [[nodiscard]] Status add_weighted_adapter(const std::vector<std::string>& adapters,
+                                            const std::vector<double>& weights,
+                                            const std::string& adapter_name,
+                                            const Combination& how = {});
+
   /// Unknown names are kNotFound and list the known ones. Two active adapters must not replace the
   /// same parameter (modules_to_save, biases): kConflict.
   [[nodiscard]] Status activate_adapter(const std::string& name);
-  [[nodiscard]] Status deactivate_adapter(const std::string& name);
+  /// `offload`: where its tensors go until it is activated again. kResourceExhausted: they could
+  /// not be moved; then it is inactive all the same.
+  [[nodiscard]] Status deactivate_adapter(const std::string& name,
+                                          Offload offload = Offload::kNone);
   /// Activates these and deactivates all others. An empty list leaves the plain base.
-  [[nodiscard]] Status set_active_adapters(const std::vector<std::string>& names);
+  [[nodiscard]] Status set_active_adapters(const std::vector<std::string>& names,
+                                           Offload offload = Offload::kNone);
 
   /// Makes the updates of the named active adapters (empty: of all active ones) part of the
   /// weights; again is the same as once. kInvalidArgument for an inactive adapter, for a tuner that
@@ -71,6 +96,13 @@ class SwiftModel {
   /// Merges the named adapters (empty: every active one) for good, their trained copies included,
   /// and removes them. Others stay as they are.
   [[nodiscard]] Status merge_and_unload(const std::vector<std::string>& names = {});
+
+  /// Writes adapters as ms-swift does (swift_files.h; defined there), all of them when no names are
+  /// given. As in the document, `safe_serialization` false (the default) means adapter_model.bin;
+  /// services write safetensors.
+  [[nodiscard]] Status save_pretrained(const std::filesystem::path& save_directory,
+                                       bool safe_serialization = false,
+                                       const std::vector<std::string>& adapter_names = {}) const;
 
   std::vector<std::string> adapter_names() const;    ///< In the order of adding.
   std::vector<std::string> active_adapters() const;  ///< Merged ones included.
@@ -108,8 +140,9 @@ class SwiftModel {
   struct Entry {
     std::unique_ptr<Adapter> adapter;
     bool trainable = true;
-    bool active = false;
+    PerThread<bool> active{};
     bool merged = false;
+    OffloadedTensors offloaded{};
   };
   using Entries = std::vector<Entry>;
 
@@ -122,7 +155,11 @@ class SwiftModel {
   Status check_overrides(const std::vector<bool>& active) const;
   Status check_exclusive(const std::vector<bool>& active) const;
   Status check_merge(const std::vector<size_t>& indices) const;
+  Status check_threads(const Adapter& adapter) const;
+  Status refuse_for_threads(const std::string& what) const;
   Status set_active(const std::vector<bool>& active);
+  Status move_out(const std::vector<size_t>& indices, Offload offload);
+  std::unique_lock<std::recursive_mutex> guard() const;
   void install();  ///< Makes the model what the entries say.
   void install_parts(const Adapter& adapter, bool merged);
   void remove_all();
@@ -136,6 +173,8 @@ class SwiftModel {
 
   BaseModel& base_;
   uint64_t seed_;
+  bool per_thread_;
+  mutable std::recursive_mutex mutex_;  ///< Taken only where threads have their own sets.
   uint64_t version_ = 0;
   Entries entries_;
   std::map<ParameterSlot*, at::Tensor>

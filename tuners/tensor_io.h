@@ -28,6 +28,12 @@ at::Tensor copy_tensor(const storage::TensorView& view);
 /// unless it is contiguous and on the CPU.
 storage::TensorView view_of(const std::string& name, const at::Tensor& tensor);
 
+/// One tensor of a file.
+struct NamedTensor {
+  std::string key;
+  at::Tensor tensor;
+};
+
 /// "[8, 576]": a shape for messages.
 std::string shape_text(at::IntArrayRef shape);
 
