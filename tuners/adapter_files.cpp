@@ -20,7 +20,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t kMaxConfigBytes = 1 << 20;
 constexpr std::string_view kPeftPrefix = "base_model.model.";
 constexpr std::string_view kSharedPrefix = "base_model.";
 
@@ -92,61 +91,7 @@ Status check_base_copy(const std::string& key, const NamedTensor& stored, BaseMo
       c10::Join(", ", nearest_names(key, known, 2)), ": ", stored.key, ", ", file)));
 }
 
-Status refuse_extra_states(const fs::path& directory) {
-  std::error_code ignored;
-  if (!fs::exists(directory / "extra_states", ignored)) return {};
-  return fail(
-      bad(c10::str("the checkpoint carries base weights in extra_states, which cannot be loaded: ",
-                   directory.string())));
-}
-
 }  // namespace
-
-Result<StoredAdapter> read_stored_adapter(const fs::path& directory, std::string name) {
-  const fs::path file = directory / kAdapterConfigFile;
-  auto text = storage::read_small_file(file, kMaxConfigBytes);
-  if (!text) return fail(c10::str("adapter ", name), text.error());
-  auto kind = read_adapter_kind(*text, file.string());
-  if (!kind) return fail(kind.error());
-  return StoredAdapter{.name = std::move(name),
-                       .directory = directory,
-                       .kind = *std::move(kind),
-                       .config_text = *std::move(text)};
-}
-
-Result<std::vector<StoredAdapter>> list_adapters(const fs::path& directory) {
-  std::error_code error;
-  std::vector<std::pair<std::string, fs::path>> found;
-  if (fs::exists(directory / kAdapterConfigFile, error)) found.emplace_back("default", directory);
-  std::vector<fs::path> folders;
-  for (const auto& item : fs::directory_iterator(directory, error)) {
-    if (item.path().filename() == "extra_states") continue;
-    if (fs::exists(item.path() / kAdapterConfigFile, error)) folders.push_back(item.path());
-  }
-  std::sort(folders.begin(), folders.end());
-  for (const auto& folder : folders) found.emplace_back(folder.filename().string(), folder);
-  if (found.empty()) {
-    return fail(ErrorCode::kNotFound,
-                c10::str("no adapter here, neither the directory nor a folder in it has an ",
-                         std::string(kAdapterConfigFile), ": ", directory.string()));
-  }
-  if (auto status = refuse_extra_states(directory); !status) return fail(status.error());
-
-  std::vector<StoredAdapter> adapters;
-  for (auto& [name, path] : found) {
-    auto stored = read_stored_adapter(path, name);
-    if (!stored) return fail(stored.error());
-    adapters.push_back(*std::move(stored));
-  }
-  const bool swift = std::any_of(adapters.begin(), adapters.end(),
-                                 [](const auto& each) { return !each.kind.swift_type.empty(); });
-  if (swift) {
-    std::erase_if(adapters, [](const auto& each) {
-      return each.name == "peft" && each.kind.swift_type.empty();
-    });
-  }
-  return adapters;
-}
 
 std::string plain_key(std::string_view key, const std::string& adapter_name) {
   if (key.starts_with(kPeftPrefix)) {

@@ -9,30 +9,12 @@
 #include "proto/result.h"
 #include "tuners/adapter.h"
 #include "tuners/adapter_weights.h"
-#include "tuners/config/adapter_config.h"
+#include "tuners/config/stored_adapter.h"
 
 /// What ms-swift's and PEFT's adapter folders have in common: adapter_config.json beside
 /// adapter_model.safetensors. The layouts differ in where the folders stand and in how tensors are
 /// named: see swift_files.h and peft_files.h.
 namespace tunefleet::tuners {
-
-/// An adapter on disk, its configuration read but not yet understood.
-struct StoredAdapter {
-  std::string name;                 ///< Its folder's; "default" in the root of a PEFT folder.
-  std::filesystem::path directory;  ///< Where the two files are.
-  AdapterKind kind;
-  std::string config_text;
-};
-
-/// The adapters in a directory: the one in its root ("default") and one for each sub-folder, sorted
-/// by name. Takes a Swift checkpoint, a PEFT folder, and one adapter's own folder. A `peft`
-/// sub-folder beside Swift adapters holds the same ones in the other layout and is left out.
-/// kNotFound when there is none; kInvalidArgument for a folder that mixes the layouts or carries
-/// ms-swift's extra_states.
-Result<std::vector<StoredAdapter>> list_adapters(const std::filesystem::path& directory);
-
-/// Reads one adapter folder. kNotFound without adapter_config.json.
-Result<StoredAdapter> read_stored_adapter(const std::filesystem::path& directory, std::string name);
 
 /// A key of either layout without prefix and adapter name:
 ///   base_model.model.m.lora_A.weight, m.lora_A.<name>.weight, m.modules_to_save.<name>.weight ->
