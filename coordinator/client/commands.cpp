@@ -1,9 +1,11 @@
+#include "coordinator/client/adapter_commands.h"
 #include "coordinator/client/command.h"
 #include "coordinator/client/coordinator_command.h"
 #include "coordinator/client/job_commands.h"
 #include "coordinator/client/model_commands.h"
 #include "coordinator/client/sibling_command.h"
 #include "coordinator/client/submit_command.h"
+#include "coordinator/client/tuner_commands.h"
 #include "coordinator/client/up_command.h"
 
 namespace tunefleet::coordinator {
@@ -18,6 +20,10 @@ const std::vector<Command>& commands() {
       {"logs", "Print what a job's ranks have written", &run_logs},
       {"cancel", "Stop a job", &run_cancel},
       {"models", "List models, or import one from a GGUF file", &run_models},
+      {"tuners", "List the tuners a job can train, and their options", &run_tuners},
+      {"adapters", "Look at adapters on disk, and combine them", &run_adapters},
+      {"merge", "Write a model with adapters merged into its weights", &run_merge},
+      {"export", "Write LoRA adapters in PEFT's layout", &run_export},
       {"fleet", "List the machines that run jobs", &run_fleet},
       {"coordinator", "Run queue, fleet and API alone", &run_coordinator},
       {"agent", "Offer this machine's slots to a coordinator", &run_agent},

@@ -55,4 +55,14 @@ int run_generate(int argc, char** argv) {
   return become("tunefleet-trainer", {"generate"}, argc, argv);
 }
 
+int run_merge(int argc, char** argv) { return become("tunefleet-trainer", {"merge"}, argc, argv); }
+
+int run_export(int argc, char** argv) {
+  return become("tunefleet-trainer", {"export"}, argc, argv);
+}
+
+int run_combine(int argc, char** argv) {
+  return become("tunefleet-trainer", {"combine"}, argc, argv);
+}
+
 }  // namespace tunefleet::coordinator

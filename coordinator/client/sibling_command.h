@@ -15,5 +15,9 @@ Result<std::filesystem::path> sibling_program(std::string_view name);
 int run_agent(int argc, char** argv);
 /// `tunefleet generate …`: becomes `tunefleet-trainer generate`.
 int run_generate(int argc, char** argv);
+/// `tunefleet merge …`, `tunefleet export …` and `tunefleet adapters combine …`, likewise.
+int run_merge(int argc, char** argv);
+int run_export(int argc, char** argv);
+int run_combine(int argc, char** argv);
 
 }  // namespace tunefleet::coordinator

@@ -33,6 +33,13 @@ std::string compact_number(double value) {
   return fmt::format("{:.{}f}{}", value, with_tenth ? 1 : 0, kUnits[unit]);
 }
 
+std::string grouped_number(int64_t value) {
+  std::string text = std::to_string(value);
+  const size_t first = value < 0 ? 1 : 0;
+  for (size_t end = text.size(); end > first + 3; end -= 3) text.insert(end - 3, ",");
+  return text;
+}
+
 std::string size_text(uint64_t bytes) {
   constexpr std::array<std::string_view, 5> kUnits{"B", "KiB", "MiB", "GiB", "TiB"};
   auto value = static_cast<double>(bytes);
@@ -84,6 +91,54 @@ std::string format_table(const std::vector<std::vector<std::string>>& rows) {
     text += line + "\n";
   }
   return text;
+}
+
+std::vector<std::string> wrapped(std::string_view text, size_t width) {
+  std::vector<std::string> lines;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find(' '), text.size());
+    const std::string_view word = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (word.empty()) continue;
+    const bool fits =
+        !lines.empty() && display_width(lines.back()) + 1 + display_width(word) <= width;
+    if (fits) {
+      lines.back() += " " + std::string(word);
+    } else {
+      lines.emplace_back(word);
+    }
+  }
+  if (lines.empty()) lines.emplace_back();
+  return lines;
+}
+
+std::string format_table(const std::vector<std::vector<std::string>>& rows, size_t width) {
+  size_t columns = 0;
+  for (const auto& row : rows) columns = std::max(columns, row.size());
+  if (columns == 0) return {};
+  size_t before = 0;
+  for (size_t i = 0; i + 1 < columns; ++i) {
+    size_t widest = 0;
+    for (const auto& row : rows)
+      widest = std::max(widest, i < row.size() ? display_width(row[i]) : 0);
+    before += widest + 2;
+  }
+  const size_t room = std::max(width / 3, width - std::min(width, before));
+  std::vector<std::vector<std::string>> lines;
+  for (const auto& row : rows) {
+    if (row.size() < columns) {
+      lines.push_back(row);
+      continue;
+    }
+    const auto parts = wrapped(row.back(), room);
+    lines.push_back(row);
+    lines.back().back() = parts.front();
+    for (size_t i = 1; i < parts.size(); ++i) {
+      lines.emplace_back(columns);
+      lines.back().back() = parts[i];
+    }
+  }
+  return format_table(lines);
 }
 
 }  // namespace tunefleet::coordinator

@@ -11,6 +11,8 @@ namespace tunefleet::coordinator {
 std::string duration_text(double seconds);
 /// Four significant characters: "950", "1.2k", "31M".
 std::string compact_number(double value);
+/// "1,234,567".
+std::string grouped_number(int64_t value);
 /// "512 B", "3.4 MiB".
 std::string size_text(uint64_t bytes);
 
@@ -26,5 +28,10 @@ std::string printable(std::string_view text);
 /// Columns with two blanks between them, each as wide as its widest cell; the first row is the
 /// heading. No blanks at line ends. A row may be shorter than the heading.
 std::string format_table(const std::vector<std::vector<std::string>>& rows);
+/// The same in lines of at most `width` characters: the last column goes on below itself. When the
+/// other columns leave it less than a third of the width, it has that third, and lines are longer.
+std::string format_table(const std::vector<std::vector<std::string>>& rows, size_t width);
+/// Lines of at most `width` characters, broken at blanks; a longer word stands alone.
+std::vector<std::string> wrapped(std::string_view text, size_t width);
 
 }  // namespace tunefleet::coordinator

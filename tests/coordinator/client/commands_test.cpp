@@ -67,7 +67,8 @@ class Commands : public testing::Test {
 };
 
 TEST_F(Commands, EachHasHelpWithAnExampleAndTheExitCodes) {
-  for (const auto* name : {"submit", "jobs", "watch", "logs", "cancel", "models", "fleet"}) {
+  for (const auto* name :
+       {"submit", "jobs", "watch", "logs", "cancel", "models", "fleet", "tuners", "adapters"}) {
     const auto outcome = run({name, "--help"});
     EXPECT_EQ(outcome.code, kExitOk) << name;
     EXPECT_THAT(outcome.out, AllOf(HasSubstr("Example: tunefleet " + std::string(name)),
