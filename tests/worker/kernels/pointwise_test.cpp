@@ -29,6 +29,22 @@ TEST_P(PointwiseTest, RmsNormAndItsGradientsAreTheFormulas) {
   expect_close(weight.grad(), ww.grad(), GetParam().tolerance(), "dweight");
 }
 
+TEST(RmsNormTest, AWiderWeightIsRoundedAndGetsAGradientOfItsOwnDtype) {
+  torch::manual_seed(5);
+  const auto x = draw({7, 24}, at::kBFloat16, 1.0);
+  const auto weight = draw({24}, at::kFloat);
+  const auto narrow = weight.detach().to(at::kBFloat16).set_requires_grad(true);
+  const auto dy = draw({7, 24}, at::kBFloat16).detach();
+  const auto y = rms_norm(x, weight, 1e-5);
+  y.backward(dy);
+  const auto wanted = rms_norm(x.detach(), narrow, 1e-5);
+  wanted.backward(dy);
+  EXPECT_EQ(y.scalar_type(), at::kBFloat16);
+  EXPECT_TRUE(torch::equal(y, wanted));
+  EXPECT_EQ(weight.grad().scalar_type(), at::kFloat);
+  EXPECT_TRUE(torch::equal(weight.grad(), narrow.grad().to(at::kFloat)));
+}
+
 TEST_P(PointwiseTest, SwigluAndItsGradientsAreTheFormulas) {
   const auto gate = input(4.0);
   const auto up = input();
