@@ -4,12 +4,15 @@
 
 #include <stdexcept>
 
+#include "tuners/config/ln_tuning_options.h"
+#include "tuners/ln_tuning.h"
 #include "tuners/lora_adapter.h"
 
 namespace tunefleet::tuners {
 
 const std::vector<TunerEntry>& builtin_tuners() {
   static const std::vector<TunerEntry> entries{
+      {&LnTuningOptions::schema(), &LnTuningAdapter::make},
       {&LoraOptions::schema(), &LoraAdapter::make},
   };
   return entries;

@@ -4,12 +4,14 @@
 #include <fmt/ranges.h>
 
 #include "proto/nearest_name.h"
+#include "tuners/config/ln_tuning_options.h"
 #include "tuners/config/lora_options.h"
 
 namespace tunefleet::tuners {
 
 const std::vector<const TunerSchema*>& tuner_schemas() {
   static const std::vector<const TunerSchema*> schemas{
+      &LnTuningOptions::schema(),
       &LoraOptions::schema(),
   };
   return schemas;
