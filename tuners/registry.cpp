@@ -5,15 +5,19 @@
 #include <stdexcept>
 
 #include "tuners/config/ln_tuning_options.h"
+#include "tuners/config/miss_options.h"
 #include "tuners/ln_tuning.h"
 #include "tuners/lora_adapter.h"
+#include "tuners/miss.h"
 
 namespace tunefleet::tuners {
 
 const std::vector<TunerEntry>& builtin_tuners() {
   static const std::vector<TunerEntry> entries{
+      {&BoneOptions::schema(), &make_bone},
       {&LnTuningOptions::schema(), &LnTuningAdapter::make},
       {&LoraOptions::schema(), &LoraAdapter::make},
+      {&MissOptions::schema(), &make_miss},
   };
   return entries;
 }

@@ -6,13 +6,16 @@
 #include "proto/nearest_name.h"
 #include "tuners/config/ln_tuning_options.h"
 #include "tuners/config/lora_options.h"
+#include "tuners/config/miss_options.h"
 
 namespace tunefleet::tuners {
 
 const std::vector<const TunerSchema*>& tuner_schemas() {
   static const std::vector<const TunerSchema*> schemas{
+      &BoneOptions::schema(),
       &LnTuningOptions::schema(),
       &LoraOptions::schema(),
+      &MissOptions::schema(),
   };
   return schemas;
 }

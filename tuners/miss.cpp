@@ -1,0 +1,201 @@
+#include "tuners/miss.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/bmm.h>
+#include <ATen/ops/zeros.h>
+#include <c10/util/StringUtil.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <map>
+#include <stdexcept>
+#include <utility>
+
+#include "tuners/config/miss_options.h"
+#include "tuners/initial_values.h"
+
+namespace tunefleet::tuners {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+/// W [out, in] as [out/r, in, r]: all rows of a block row, cut into pieces of r.
+at::Tensor pieces(const at::Tensor& weight, int64_t r) {
+  return weight.contiguous().view({weight.size(0) / r, weight.size(1), r});
+}
+
+/// W_ij M_i + M_i for every block, [out, in] float32. Keeps no copy of W but its own.
+class BatUpdate : public torch::autograd::Function<BatUpdate> {
+ public:
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& weight,
+                            const at::Tensor& block) {
+    const int64_t r = block.size(2), rows = block.size(0);
+    ctx->save_for_backward({weight});
+    ctx->saved_data["r"] = r;
+    auto update = at::bmm(pieces(weight, r).to(at::kFloat), block);
+    update.view({rows, r, -1, r}).add_(block.unsqueeze(2));
+    return update.view(weight.sizes());
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto weight = ctx->get_saved_variables()[0];
+    const int64_t out = weight.size(0), in = weight.size(1);
+    const int64_t r = ctx->saved_data["r"].toInt();
+    const auto grad = grads[0].contiguous().view({out / r, in, r});
+    auto dblock = at::bmm(pieces(weight, r).to(at::kFloat).transpose(1, 2), grad);
+    dblock.add_(grad.view({out / r, r, in / r, r}).sum(2));
+    return {at::Tensor(), dblock};
+  }
+};
+
+using Variant = MissLinear::Variant;
+
+std::vector<int64_t> block_shape(const LinearSite& site, const MissLinear::Settings& settings) {
+  const int64_t r = settings.r, out = site.out_features();
+  if (settings.variant == Variant::kBat) return {out / r, r, r};
+  return {r, settings.variant == Variant::kMini ? settings.mini_r : out};
+}
+
+/// What does not fit the layer; empty when everything does.
+std::string misfit(const LinearSite& site, const MissLinear::Settings& settings) {
+  const int64_t in = site.in_features(), out = site.out_features(), r = settings.r;
+  const std::string layer = c10::str(site.path, " is [", out, ", ", in, "]");
+  if (r > in) return c10::str("r is larger than the layer's input: r ", r, ", ", layer);
+  if (settings.variant == Variant::kBat && (in % r != 0 || out % r != 0)) {
+    return c10::str("with bat, r divides inputs and outputs of every target: r ", r, ", ", layer);
+  }
+  if (settings.variant == Variant::kMini && out % settings.mini_r != 0) {
+    return c10::str("mini_r divides the outputs of every target: mini_r ", settings.mini_r, ", ",
+                    layer);
+  }
+  return "";
+}
+
+}  // namespace
+
+MissLinear::MissLinear(const LinearSite& site, const std::string& adapter_name, Settings settings,
+                       at::Tensor block_sum, uint64_t seed)
+    : settings_(std::move(settings)),
+      site_(site),
+      block_sum_(std::move(block_sum)),
+      stream_(stream_id(c10::str(site.path, ".miss_dropout.", adapter_name))) {
+  if (const auto wrong = misfit(site, settings_); !wrong.empty())
+    throw std::invalid_argument(wrong);
+  const at::NoGradGuard no_grad;
+  const auto shape = block_shape(site, settings_);
+  const RandomStream stream(
+      seed, stream_id(c10::str(site.path, ".", settings_.tensor_name, ".", adapter_name)));
+  block_ = (settings_.zeros ? at::zeros(shape, at::kFloat)
+                            : kaiming_values(shape, site.out_features(), stream))
+               .to(site.weight.base.device())
+               .set_requires_grad(true);
+}
+
+at::Tensor MissLinear::block_sum_matrix(int64_t r, int64_t in, const at::TensorOptions& options) {
+  const auto place = at::arange(in, options.dtype(at::kLong)).remainder(r);
+  const auto row = at::arange(r, options.dtype(at::kLong)).unsqueeze(1);
+  return place.eq(row).to(options.dtype().toScalarType());
+}
+
+at::Tensor MissLinear::columns() const {
+  if (settings_.variant != Variant::kMini) return block_.t();
+  return block_.t().repeat({site_.out_features() / settings_.mini_r, 1});
+}
+
+std::optional<LowRankUpdate> MissLinear::low_rank() const {
+  if (settings_.variant == Variant::kBat) return std::nullopt;
+  return LowRankUpdate{.a = block_sum_,
+                       .b = columns(),
+                       .scaling = 1.0,
+                       .dropout = settings_.dropout,
+                       .stream = stream_};
+}
+
+std::optional<at::Tensor> MissLinear::weight_update(const ForwardContext&) const {
+  if (settings_.variant != Variant::kBat) return std::nullopt;
+  return BatUpdate::apply(site_.weight.value().detach(), block_);
+}
+
+at::Tensor MissLinear::forward(const at::Tensor& x, const LinearNext& next,
+                               const ForwardContext& context) const {
+  const at::Tensor y = next(x);
+  if (const auto update = weight_update(context)) {
+    return y.add(x.matmul(update->t().to(x.scalar_type())).to(y.scalar_type()));
+  }
+  const at::Tensor dropped = context.dropout(x, stream_, settings_.dropout).to(at::kFloat);
+  const at::Tensor sums = dropped.matmul(block_sum_.to(at::kFloat).t());
+  return y.add(sums.matmul(columns().t()).to(y.scalar_type()));
+}
+
+at::Tensor MissLinear::delta_weight() const {
+  if (const auto update = weight_update({})) return *update;
+  return columns().matmul(block_sum_.to(at::kFloat));
+}
+
+std::vector<LayerTensor> MissLinear::tensors() const {
+  return {{.name = settings_.tensor_name, .tensor = block_}};
+}
+
+namespace {
+
+/// Makes the layers of one adapter.
+class LayerMaker {
+ public:
+  LayerMaker(MissLinear::Settings settings, const AdapterRequest& request)
+      : settings_(std::move(settings)), name_(request.name), seed_(request.seed) {}
+
+  Result<std::unique_ptr<LinearLayerTuner>> operator()(const LinearSite& site) {
+    if (const auto wrong = misfit(site, settings_); !wrong.empty())
+      return fail(ErrorCode::kInvalidArgument, "this layer takes no such miss: " + wrong);
+    return std::make_unique<MissLinear>(site, name_, settings_, block_sum(site), seed_);
+  }
+
+ private:
+  at::Tensor block_sum(const LinearSite& site) {
+    if (settings_.variant == Variant::kBat) return {};
+    auto& matrix = block_sums_[site.in_features()];
+    if (!matrix.defined()) {
+      matrix =
+          MissLinear::block_sum_matrix(settings_.r, site.in_features(), site.weight.base.options());
+    }
+    return matrix;
+  }
+
+  MissLinear::Settings settings_;
+  std::string name_;
+  uint64_t seed_;
+  std::map<int64_t, at::Tensor> block_sums_;  ///< By width of the input.
+};
+
+Variant variant_of(const std::string& init_weights) {
+  if (init_weights == "bat") return Variant::kBat;
+  return init_weights == "mini" ? Variant::kMini : Variant::kPlain;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Adapter>> make_miss(const TunerOptions& options,
+                                           const AdapterRequest& request) {
+  const auto& own = options.as<MissOptions>();
+  return LinearAdapter::make(options, request,
+                             LayerMaker({.variant = variant_of(own.init_weights),
+                                         .r = own.r,
+                                         .mini_r = own.mini_r,
+                                         .dropout = own.miss_dropout,
+                                         .zeros = own.init_weights != "false"},
+                                        request));
+}
+
+Result<std::unique_ptr<Adapter>> make_bone(const TunerOptions& options,
+                                           const AdapterRequest& request) {
+  const auto& own = options.as<BoneOptions>();
+  return LinearAdapter::make(options, request,
+                             LayerMaker({.variant = variant_of(own.init_weights),
+                                         .r = own.r,
+                                         .zeros = own.init_weights != "false",
+                                         .tensor_name = "bone_block"},
+                                        request));
+}
+
+}  // namespace tunefleet::tuners
