@@ -6,9 +6,11 @@
 
 #include "tuners/config/ln_tuning_options.h"
 #include "tuners/config/miss_options.h"
+#include "tuners/config/oft_options.h"
 #include "tuners/ln_tuning.h"
 #include "tuners/lora_adapter.h"
 #include "tuners/miss.h"
+#include "tuners/oft.h"
 
 namespace tunefleet::tuners {
 
@@ -18,6 +20,7 @@ const std::vector<TunerEntry>& builtin_tuners() {
       {&LnTuningOptions::schema(), &LnTuningAdapter::make},
       {&LoraOptions::schema(), &LoraAdapter::make},
       {&MissOptions::schema(), &make_miss},
+      {&OftOptions::schema(), &make_oft},
   };
   return entries;
 }

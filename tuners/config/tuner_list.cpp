@@ -7,6 +7,7 @@
 #include "tuners/config/ln_tuning_options.h"
 #include "tuners/config/lora_options.h"
 #include "tuners/config/miss_options.h"
+#include "tuners/config/oft_options.h"
 
 namespace tunefleet::tuners {
 
@@ -16,6 +17,7 @@ const std::vector<const TunerSchema*>& tuner_schemas() {
       &LnTuningOptions::schema(),
       &LoraOptions::schema(),
       &MissOptions::schema(),
+      &OftOptions::schema(),
   };
   return schemas;
 }
