@@ -4,9 +4,11 @@
 
 #include <stdexcept>
 
+#include "tuners/config/hra_options.h"
 #include "tuners/config/ln_tuning_options.h"
 #include "tuners/config/miss_options.h"
 #include "tuners/config/oft_options.h"
+#include "tuners/hra.h"
 #include "tuners/ln_tuning.h"
 #include "tuners/lora_adapter.h"
 #include "tuners/miss.h"
@@ -17,6 +19,7 @@ namespace tunefleet::tuners {
 const std::vector<TunerEntry>& builtin_tuners() {
   static const std::vector<TunerEntry> entries{
       {&BoneOptions::schema(), &make_bone},
+      {&HraOptions::schema(), &make_hra},
       {&LnTuningOptions::schema(), &LnTuningAdapter::make},
       {&LoraOptions::schema(), &LoraAdapter::make},
       {&MissOptions::schema(), &make_miss},

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include "proto/nearest_name.h"
+#include "tuners/config/hra_options.h"
 #include "tuners/config/ln_tuning_options.h"
 #include "tuners/config/lora_options.h"
 #include "tuners/config/miss_options.h"
@@ -14,6 +15,7 @@ namespace tunefleet::tuners {
 const std::vector<const TunerSchema*>& tuner_schemas() {
   static const std::vector<const TunerSchema*> schemas{
       &BoneOptions::schema(),
+      &HraOptions::schema(),
       &LnTuningOptions::schema(),
       &LoraOptions::schema(),
       &MissOptions::schema(),
