@@ -4,6 +4,8 @@
 
 #include <stdexcept>
 
+#include "tuners/c3a.h"
+#include "tuners/config/c3a_options.h"
 #include "tuners/config/hra_options.h"
 #include "tuners/config/ln_tuning_options.h"
 #include "tuners/config/miss_options.h"
@@ -19,6 +21,7 @@ namespace tunefleet::tuners {
 const std::vector<TunerEntry>& builtin_tuners() {
   static const std::vector<TunerEntry> entries{
       {&BoneOptions::schema(), &make_bone},
+      {&C3aOptions::schema(), &make_c3a},
       {&HraOptions::schema(), &make_hra},
       {&LnTuningOptions::schema(), &LnTuningAdapter::make},
       {&LoraOptions::schema(), &LoraAdapter::make},

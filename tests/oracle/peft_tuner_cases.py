@@ -90,14 +90,17 @@ MULTIPLICATIVE = [
     case("oft-r", "OFTConfig", r=4, oft_block_size=0, target_modules=SOME),
     case("oft-cayley", "OFTConfig", oft_block_size=8, target_modules=SOME, use_cayley_neumann=False),
     case("oft-terms", "OFTConfig", oft_block_size=8, target_modules=SOME, num_cayley_neumann_terms=3),
-    case("oft-coft", "OFTConfig", oft_block_size=8, target_modules=SOME, coft=True, eps=1e-2, use_cayley_neumann=False),
+    # Its numbers are kept below 2e-3, as small as Adam's steps: a gradient's rounding weighs more.
+    case("oft-coft", "OFTConfig", oft_block_size=8, target_modules=SOME, coft=True, eps=1e-2, use_cayley_neumann=False,
+         limits={"step": 5e-4}),
     case("oft-share", "OFTConfig", oft_block_size=8, target_modules=SOME, block_share=True),
     case("oft-bias", "OFTConfig", oft_block_size=8, target_modules=SOME, bias="oft_only", family="qwen2-untied"),
     case("boft", "BOFTConfig", boft_block_size=4, target_modules=SOME),
     case("boft-num", "BOFTConfig", boft_block_size=0, boft_block_num=8, target_modules=SOME),
     case("boft-bias", "BOFTConfig", boft_block_size=8, target_modules=SOME, bias="boft_only", family="qwen2-untied"),
     case("hra", "HRAConfig", r=4, target_modules=SOME),
-    case("hra-gs", "HRAConfig", r=4, target_modules=SOME, apply_GS=True),
+    # Its vectors start as equal pairs: too near to them PEFT's Gram-Schmidt loses its digits.
+    case("hra-gs", "HRAConfig", r=4, target_modules=SOME, apply_GS=True, noise=0.3),
     case("hra-odd", "HRAConfig", r=3, target_modules=SOME),
     case("road-1", "RoadConfig", variant="road_1", group_size=16, target_modules=SOME),
     case("road-2", "RoadConfig", variant="road_2", group_size=8, target_modules=SOME),
@@ -128,6 +131,22 @@ LOW_RANK = [
     case("hira", "HiraConfig", r=4, target_modules=SOME),
 ]
 
+
+def right_c3a_gradient(model):
+    """PEFT 0.21.2's own gradient of C3A's input is that of a mirrored kernel; everything below such a layer trains on it."""
+    import torch
+    from peft.tuners.c3a.utils import BlockCircularConvolution
+
+    def backward(ctx, grad):
+        x, w = ctx.saved_tensors
+        grad = torch.fft.fft(grad.reshape(*grad.shape[:-1], w.shape[0], w.shape[2]))
+        x_grad = torch.fft.ifft(torch.einsum("...mb,mnb->...nb", grad, torch.fft.fft(w))).real
+        w_grad = torch.fft.fft(torch.einsum("...mb,...nb->mnb", grad, torch.fft.ifft(x))).real
+        return x_grad.flatten(-2), w_grad
+
+    BlockCircularConvolution.backward = staticmethod(backward)
+
+
 SPECTRAL = [
     case("fourierft", "FourierFTConfig", n_frequency=40, scaling=20.0, target_modules=SOME),
     case("fourierft-patterns", "FourierFTConfig", n_frequency=40, scaling=20.0, target_modules=SOME, random_loc_seed=5,
@@ -137,8 +156,9 @@ SPECTRAL = [
     case("waveft-plain", "WaveFTConfig", n_frequency=60, scaling=5.0, target_modules=SOME, use_idwt=False),
     case("waveft-proportional", "WaveFTConfig", n_frequency=60, scaling=25.0, target_modules=SOME,
          proportional_parameters=True),
-    case("c3a", "C3AConfig", block_size=16, target_modules=SOME),
-    case("c3a-patterns", "C3AConfig", block_size=16, target_modules=SOME, block_size_pattern={"down_proj": 8}),
+    case("c3a", "C3AConfig", block_size=16, target_modules=SOME, setup=right_c3a_gradient),
+    case("c3a-patterns", "C3AConfig", block_size=16, target_modules=SOME, block_size_pattern={"down_proj": 8},
+         setup=right_c3a_gradient),
     case("shira", "ShiraConfig", r=4, random_seed=3, target_modules=SOME),
     case("miss", "MissConfig", r=8, target_modules=SOME),
     case("miss-ragged", "MissConfig", r=7, target_modules=SOME),

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include "proto/nearest_name.h"
+#include "tuners/config/c3a_options.h"
 #include "tuners/config/hra_options.h"
 #include "tuners/config/ln_tuning_options.h"
 #include "tuners/config/lora_options.h"
@@ -15,6 +16,7 @@ namespace tunefleet::tuners {
 const std::vector<const TunerSchema*>& tuner_schemas() {
   static const std::vector<const TunerSchema*> schemas{
       &BoneOptions::schema(),
+      &C3aOptions::schema(),
       &HraOptions::schema(),
       &LnTuningOptions::schema(),
       &LoraOptions::schema(),
