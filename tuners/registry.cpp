@@ -6,10 +6,12 @@
 
 #include "tuners/c3a.h"
 #include "tuners/config/c3a_options.h"
+#include "tuners/config/fourierft_options.h"
 #include "tuners/config/hra_options.h"
 #include "tuners/config/ln_tuning_options.h"
 #include "tuners/config/miss_options.h"
 #include "tuners/config/oft_options.h"
+#include "tuners/fourierft.h"
 #include "tuners/hra.h"
 #include "tuners/ln_tuning.h"
 #include "tuners/lora_adapter.h"
@@ -22,6 +24,7 @@ const std::vector<TunerEntry>& builtin_tuners() {
   static const std::vector<TunerEntry> entries{
       {&BoneOptions::schema(), &make_bone},
       {&C3aOptions::schema(), &make_c3a},
+      {&FourierftOptions::schema(), &make_fourierft},
       {&HraOptions::schema(), &make_hra},
       {&LnTuningOptions::schema(), &LnTuningAdapter::make},
       {&LoraOptions::schema(), &LoraAdapter::make},

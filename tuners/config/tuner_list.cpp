@@ -5,6 +5,7 @@
 
 #include "proto/nearest_name.h"
 #include "tuners/config/c3a_options.h"
+#include "tuners/config/fourierft_options.h"
 #include "tuners/config/hra_options.h"
 #include "tuners/config/ln_tuning_options.h"
 #include "tuners/config/lora_options.h"
@@ -17,6 +18,7 @@ const std::vector<const TunerSchema*>& tuner_schemas() {
   static const std::vector<const TunerSchema*> schemas{
       &BoneOptions::schema(),
       &C3aOptions::schema(),
+      &FourierftOptions::schema(),
       &HraOptions::schema(),
       &LnTuningOptions::schema(),
       &LoraOptions::schema(),
