@@ -11,12 +11,14 @@
 #include "tuners/config/ln_tuning_options.h"
 #include "tuners/config/miss_options.h"
 #include "tuners/config/oft_options.h"
+#include "tuners/config/waveft_options.h"
 #include "tuners/fourierft.h"
 #include "tuners/hra.h"
 #include "tuners/ln_tuning.h"
 #include "tuners/lora_adapter.h"
 #include "tuners/miss.h"
 #include "tuners/oft.h"
+#include "tuners/waveft.h"
 
 namespace tunefleet::tuners {
 
@@ -30,6 +32,7 @@ const std::vector<TunerEntry>& builtin_tuners() {
       {&LoraOptions::schema(), &LoraAdapter::make},
       {&MissOptions::schema(), &make_miss},
       {&OftOptions::schema(), &make_oft},
+      {&WaveftOptions::schema(), &make_waveft},
   };
   return entries;
 }

@@ -11,6 +11,7 @@
 #include "tuners/config/lora_options.h"
 #include "tuners/config/miss_options.h"
 #include "tuners/config/oft_options.h"
+#include "tuners/config/waveft_options.h"
 
 namespace tunefleet::tuners {
 
@@ -24,6 +25,7 @@ const std::vector<const TunerSchema*>& tuner_schemas() {
       &LoraOptions::schema(),
       &MissOptions::schema(),
       &OftOptions::schema(),
+      &WaveftOptions::schema(),
   };
   return schemas;
 }
