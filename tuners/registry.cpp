@@ -4,7 +4,9 @@
 
 #include <stdexcept>
 
+#include "tuners/boft.h"
 #include "tuners/c3a.h"
+#include "tuners/config/boft_options.h"
 #include "tuners/config/c3a_options.h"
 #include "tuners/config/fourierft_options.h"
 #include "tuners/config/hra_options.h"
@@ -24,6 +26,7 @@ namespace tunefleet::tuners {
 
 const std::vector<TunerEntry>& builtin_tuners() {
   static const std::vector<TunerEntry> entries{
+      {&BoftOptions::schema(), &make_boft},
       {&BoneOptions::schema(), &make_bone},
       {&C3aOptions::schema(), &make_c3a},
       {&FourierftOptions::schema(), &make_fourierft},
