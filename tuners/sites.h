@@ -217,8 +217,10 @@ class SequenceTuner {
   /// [P, C] that stand before a sequence's embeddings and go through all layers (prompt tuning).
   /// Undefined: the virtual tokens are only keys and values.
   virtual at::Tensor embeddings(const ForwardContext&) const { return {}; }
-  /// What every token of layer `layer` sees before its sequence (prefix tuning).
-  virtual std::optional<KeysValues> keys_values(int64_t /*layer*/) const { return std::nullopt; }
+  /// Layers for which there are keys and values; 0: there are none.
+  virtual int64_t layers() const { return 0; }
+  /// What every token of each layer sees before its sequence (prefix tuning).
+  virtual std::vector<KeysValues> keys_values(const ForwardContext&) const { return {}; }
 };
 
 struct SequenceSite {
@@ -234,6 +236,8 @@ class BlockCopy {
   virtual ~BlockCopy() = default;
   /// In module order; paths are those of the place it was inserted at, or of its original.
   virtual std::vector<ParameterSlot*> parameters() = 0;
+  /// Whether a site or a slot is part of it.
+  virtual bool owns(const void* part) const = 0;
 };
 
 /// A model's stack of equal layers.
@@ -247,11 +251,16 @@ class LayerList {
   virtual ~LayerList() = default;
   virtual std::string path() const = 0;  ///< "model.layers"
   virtual int64_t size() const = 0;      ///< Of the original list.
+  /// For each layer that stands in the list now, the number of the loaded layer that it is or was
+  /// copied from: 0 0 1 2 2 … . What per-layer settings of the model's configuration follow.
+  virtual std::vector<int64_t> origins() const = 0;
   /// A deep copy of the original layer `index`, not in the list.
   virtual std::unique_ptr<BlockCopy> copy(int64_t index) = 0;
   /// The original list with these blocks in it, which outlive their stay; none: the plain list
   /// again. All paths are numbered anew; sites and slots stay where they are in memory.
   virtual void insert(const std::vector<Insertion>& insertions) = 0;
+  /// Makes the list as it stands the original one. `blocks`: those that stand in it.
+  virtual void adopt(std::vector<std::unique_ptr<BlockCopy>> blocks) = 0;
 };
 
 /// A base model as tuners see it. Sites and slots live as long as the model.

@@ -11,7 +11,6 @@ namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-using Segment = std::function<at::Tensor(const at::Tensor&)>;
 
 struct Holder : torch::CustomClassHolder {
   explicit Holder(Segment s) : segment(std::move(s)) {}
@@ -20,36 +19,42 @@ struct Holder : torch::CustomClassHolder {
 
 class Checkpoint : public torch::autograd::Function<Checkpoint> {
  public:
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& /*anchor*/,
+  static at::Tensor forward(AutogradContext* ctx, at::TensorList inputs,
+                            const at::Tensor& /*anchor*/,
                             const c10::intrusive_ptr<Holder>& holder) {
-    ctx->save_for_backward({x});
+    ctx->save_for_backward(inputs.vec());
     ctx->saved_data["holder"] = c10::IValue::make_capsule(holder);
     const at::NoGradGuard no_grad;
-    return holder->segment(x);
+    return holder->segment(inputs.vec());
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto holder =
         c10::static_intrusive_pointer_cast<Holder>(ctx->saved_data["holder"].toCapsule());
-    const auto saved = ctx->get_saved_variables()[0];
-    const bool wants_input = ctx->needs_input_grad(0);
-    auto x = saved.detach();
-    x.requires_grad_(wants_input);
+    auto inputs = ctx->get_saved_variables();
+    for (size_t i = 0; i < inputs.size(); ++i)
+      inputs[i] = inputs[i].detach().requires_grad_(ctx->needs_input_grad(i));
     at::Tensor y;
     {
       const at::AutoGradMode grad(true);
-      y = holder->segment(x);
+      y = holder->segment(inputs);
     }
     torch::autograd::backward({y}, {grads[0]});
-    return {wants_input ? x.grad() : at::Tensor(), {}, {}};
+    variable_list out;
+    for (const auto& input : inputs)
+      out.push_back(input.requires_grad() ? input.grad() : at::Tensor());
+    out.resize(inputs.size() + 2);
+    return out;
   }
 };
 
 }  // namespace
 
-at::Tensor checkpoint(Segment segment, const at::Tensor& x, const at::Tensor& anchor) {
-  if (!at::GradMode::is_enabled()) return segment(x);
-  return Checkpoint::apply(x, anchor, c10::make_intrusive<Holder>(std::move(segment)));
+at::Tensor checkpoint(Segment segment, const std::vector<at::Tensor>& inputs,
+                      const at::Tensor& anchor) {
+  if (!at::GradMode::is_enabled()) return segment(inputs);
+  return Checkpoint::apply(at::TensorList(inputs), anchor,
+                           c10::make_intrusive<Holder>(std::move(segment)));
 }
 
 }  // namespace tunefleet::models

@@ -45,25 +45,35 @@ at::Tensor append(at::Tensor& cache, int64_t cached, const at::Tensor& rows) {
 
 }  // namespace
 
-at::Tensor Decoder::attend(size_t index, const tuners::AttentionInput& input,
-                           const Pass& pass) const {
+at::Tensor Decoder::attend(size_t index, const tuners::AttentionInput& input, const Pass& pass,
+                           const tuners::KeysValues* prefix) const {
   const double scale = 1.0 / std::sqrt(static_cast<double>(config_.head_dim));
   const auto& layer = *layers_.all()[index];
-  if (pass.prefix.count == 0) {
+  if (prefix == nullptr) {
     return kernels::causal_attention(input.q, input.k, input.v, *input.boundaries, layer.window,
                                      scale);
   }
+  // A tuner may have cut the sequences into groups: then each group sees the prefix.
+  const bool cut = input.boundaries != pass.context.boundaries;
+  const auto places =
+      cut ? VirtualTokens::before_each(*input.boundaries,
+                                       std::vector<int32_t>(static_cast<size_t>(input.q.size(0))),
+                                       pass.prefix.count, device())
+          : pass.prefix;
   // The prefix's own rows of queries are there for their places only and fall away again.
-  const auto prefix = sequence_.tuner->keys_values(static_cast<int64_t>(index));
-  const auto none = at::zeros({pass.prefix.count, input.q.size(1), input.q.size(2)},
+  const auto none = at::zeros({places.count, input.q.size(1), input.q.size(2)},
                               input.q.options().requires_grad(false));
-  return pass.prefix.without(kernels::causal_attention(
-      pass.prefix.with(none, input.q), pass.prefix.with(prefix->keys, input.k),
-      pass.prefix.with(prefix->values, input.v), *pass.prefix.boundaries, layer.window, scale));
+  const auto before = [&](const at::Tensor& rows) {
+    const auto groups = input.k.size(1) / rows.size(1);
+    return groups == 1 ? rows : rows.repeat_interleave(groups, 1);
+  };
+  return places.without(kernels::causal_attention(
+      places.with(none, input.q), places.with(before(prefix->keys), input.k),
+      places.with(before(prefix->values), input.v), *places.boundaries, layer.window, scale));
 }
 
 at::Tensor Decoder::self_attention(size_t index, const at::Tensor& x, const Pass& pass,
-                                   KvCache::Layer* cache) const {
+                                   const LayerState& state) const {
   const auto& layer = *layers_.all()[index];
   const int64_t dim = config_.head_dim;
   const auto project = [&](const tuners::LinearSite& site, const tuners::ParameterSlot& norm) {
@@ -76,10 +86,10 @@ at::Tensor Decoder::self_attention(size_t index, const at::Tensor& x, const Pass
       .v =
           linear(layer.v_proj, x, pass.context).view({x.size(0), config_.num_key_value_heads, dim}),
       .boundaries = pass.context.boundaries};
-  if (cache != nullptr) {
+  if (state.cache != nullptr) {
     const double scale = 1.0 / std::sqrt(static_cast<double>(dim));
-    const auto keys = append(cache->keys, pass.cached, input.k);
-    const auto values = append(cache->values, pass.cached, input.v);
+    const auto keys = append(state.cache->keys, pass.cached, input.k);
+    const auto values = append(state.cache->values, pass.cached, input.v);
     return linear(layer.o_proj,
                   kernels::cached_attention(input.q, keys, values, layer.window, scale),
                   pass.context);
@@ -87,7 +97,7 @@ at::Tensor Decoder::self_attention(size_t index, const at::Tensor& x, const Pass
   const auto& tuners = layer.attention.tuners;
   std::function<at::Tensor(const tuners::AttentionInput&, size_t)> run =
       [&](const tuners::AttentionInput& in, size_t first) -> at::Tensor {
-    if (first == tuners.size()) return attend(index, in, pass);
+    if (first == tuners.size()) return attend(index, in, pass, state.prefix);
     const auto next = [&](const tuners::AttentionInput& more) { return run(more, first + 1); };
     return tuners[first]->forward(in, next, pass.context);
   };
@@ -103,11 +113,11 @@ at::Tensor Decoder::mlp(const DecoderLayer& layer, const at::Tensor& x,
 }
 
 at::Tensor Decoder::run_layer(size_t index, const at::Tensor& x, const Pass& pass,
-                              KvCache::Layer* cache) const {
+                              const LayerState& state) const {
   const auto& layer = *layers_.all()[index];
   const double eps = config_.rms_norm_eps;
   const auto attention = [&](const at::Tensor& in) {
-    return self_attention(index, in, pass, cache);
+    return self_attention(index, in, pass, state);
   };
   const auto feed_forward = [&](const at::Tensor& in) { return mlp(layer, in, pass.context); };
   const auto block = [&](const at::Tensor& in) {
@@ -152,11 +162,10 @@ at::Tensor Decoder::embed(const TokenBatch& batch, Pass& pass, VirtualTokens& pr
   return x;
 }
 
-void Decoder::start_cache(KvCache& cache) const {
+void Decoder::start_cache(KvCache& cache, const std::vector<tuners::KeysValues>& prefix) const {
   for (size_t i = 0; i < cache.layers.size(); ++i) {
-    const auto prefix = sequence_.tuner->keys_values(static_cast<int64_t>(i));
-    append(cache.layers[i].keys, 0, prefix->keys);
-    append(cache.layers[i].values, 0, prefix->values);
+    append(cache.layers[i].keys, 0, prefix[i].keys);
+    append(cache.layers[i].values, 0, prefix[i].values);
   }
   cache.length = sequence_.tuner->virtual_tokens();
 }
@@ -166,21 +175,41 @@ at::Tensor Decoder::hidden_states(const TokenBatch& batch, const tuners::Forward
   const auto pass = std::make_shared<Pass>(make_pass(batch, context, cache));
   VirtualTokens prompt;
   auto x = embed(batch, *pass, prompt);
-  if (cache != nullptr && pass->prefix.count > 0) {
-    start_cache(*cache);
+  std::vector<tuners::KeysValues> prefix;
+  if (pass->prefix.count > 0) {
+    prefix = sequence_.tuner->keys_values(pass->context);
+    TORCH_CHECK(prefix.size() == layers_.all().size(), "the prefix is for a model of ",
+                prefix.size(), " layers, this one has ", layers_.all().size());
+  }
+  if (cache != nullptr && !prefix.empty()) {
+    start_cache(*cache, prefix);
     pass->cached = cache->length;
   }
   for (size_t i = 0; i < layers_.all().size(); ++i) {
+    const auto* own_prefix = prefix.empty() ? nullptr : &prefix[i];
     if (checkpoint_anchor.defined()) {
-      x = checkpoint(
-          [this, i, pass](const at::Tensor& in) { return run_layer(i, in, *pass, nullptr); }, x,
-          checkpoint_anchor);
+      x = checkpointed_layer(i, x, pass, own_prefix, checkpoint_anchor);
     } else {
-      x = run_layer(i, x, *pass, cache ? &cache->layers[i] : nullptr);
+      x = run_layer(i, x, *pass,
+                    {.cache = cache ? &cache->layers[i] : nullptr, .prefix = own_prefix});
     }
   }
   if (cache != nullptr) cache->length += x.size(0);
   return prompt.count > 0 ? prompt.without(x) : x;
+}
+
+at::Tensor Decoder::checkpointed_layer(size_t index, const at::Tensor& x,
+                                       const std::shared_ptr<const Pass>& pass,
+                                       const tuners::KeysValues* prefix,
+                                       const at::Tensor& anchor) const {
+  std::vector<at::Tensor> inputs{x};
+  if (prefix != nullptr) inputs.insert(inputs.end(), {prefix->keys, prefix->values});
+  const auto segment = [this, index, pass](const std::vector<at::Tensor>& in) {
+    if (in.size() == 1) return run_layer(index, in[0], *pass, {});
+    const tuners::KeysValues own_prefix{.keys = in[1], .values = in[2]};
+    return run_layer(index, in[0], *pass, {.cache = nullptr, .prefix = &own_prefix});
+  };
+  return checkpoint(segment, inputs, anchor);
 }
 
 at::Tensor Decoder::logits(const at::Tensor& hidden, const tuners::ForwardContext& context) const {

@@ -87,18 +87,27 @@ class Decoder : public tuners::BaseModel {
     VirtualTokens prefix;  ///< Of prefix tuning: virtual tokens that are only keys and values.
     int64_t cached = 0;    ///< Tokens in the cache before this pass.
   };
+  /// What one layer works on beside its input.
+  struct LayerState {
+    KvCache::Layer* cache = nullptr;             ///< Null: without one.
+    const tuners::KeysValues* prefix = nullptr;  ///< Of prefix tuning; null: none.
+  };
 
   Pass make_pass(const TokenBatch& batch, const tuners::ForwardContext& context,
                  const KvCache* cache) const;
   /// The embeddings of the batch, virtual tokens in front where a tuner has them: then `pass` and
   /// `prompt` become those of the longer batch.
   at::Tensor embed(const TokenBatch& batch, Pass& pass, VirtualTokens& prompt) const;
-  void start_cache(KvCache& cache) const;
+  void start_cache(KvCache& cache, const std::vector<tuners::KeysValues>& prefix) const;
   at::Tensor run_layer(size_t index, const at::Tensor& x, const Pass& pass,
-                       KvCache::Layer* cache) const;
+                       const LayerState& state) const;
+  at::Tensor checkpointed_layer(size_t index, const at::Tensor& x,
+                                const std::shared_ptr<const Pass>& pass,
+                                const tuners::KeysValues* prefix, const at::Tensor& anchor) const;
   at::Tensor self_attention(size_t index, const at::Tensor& x, const Pass& pass,
-                            KvCache::Layer* cache) const;
-  at::Tensor attend(size_t index, const tuners::AttentionInput& input, const Pass& pass) const;
+                            const LayerState& state) const;
+  at::Tensor attend(size_t index, const tuners::AttentionInput& input, const Pass& pass,
+                    const tuners::KeysValues* prefix) const;
   at::Tensor mlp(const DecoderLayer& layer, const at::Tensor& x,
                  const tuners::ForwardContext& context) const;
 

@@ -3,6 +3,8 @@
 #include <ATen/core/grad_mode.h>
 #include <c10/util/Exception.h>
 
+#include <algorithm>
+#include <functional>
 #include <utility>
 
 namespace tunefleet::models {
@@ -11,12 +13,18 @@ namespace {
 /// A layer of its own tensors.
 class DecoderBlock : public tuners::BlockCopy {
  public:
-  explicit DecoderBlock(DecoderLayer layer) : layer_(std::move(layer)) {}
-  std::vector<tuners::ParameterSlot*> parameters() override { return layer_.parameters(); }
-  DecoderLayer& layer() { return layer_; }
+  explicit DecoderBlock(DecoderLayer layer)
+      : layer_(std::make_unique<DecoderLayer>(std::move(layer))) {}
+  std::vector<tuners::ParameterSlot*> parameters() override { return layer_->parameters(); }
+  bool owns(const void* part) const override {
+    const std::less<> before;
+    return !before(part, layer_.get()) && before(part, layer_.get() + 1);
+  }
+  DecoderLayer& layer() { return *layer_; }
+  std::unique_ptr<DecoderLayer> release() { return std::move(layer_); }
 
  private:
-  DecoderLayer layer_;
+  std::unique_ptr<DecoderLayer> layer_;  ///< Stays where it is when the list takes it over.
 };
 
 void set_site_paths(tuners::LinearSite& site, const std::string& path) {
@@ -72,6 +80,7 @@ void DecoderLayers::make(int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
     own_.push_back(std::make_unique<DecoderLayer>());
     own_.back()->set_paths(i);
+    own_.back()->origin = i;
     order_.push_back(own_.back().get());
   }
 }
@@ -99,6 +108,24 @@ void DecoderLayers::insert(const std::vector<Insertion>& insertions) {
     }
   }
   for (size_t i = 0; i < order_.size(); ++i) order_[i]->set_paths(static_cast<int64_t>(i));
+}
+
+std::vector<int64_t> DecoderLayers::origins() const {
+  std::vector<int64_t> origins;
+  for (const auto* layer : order_) origins.push_back(layer->origin);
+  return origins;
+}
+
+void DecoderLayers::adopt(std::vector<std::unique_ptr<tuners::BlockCopy>> blocks) {
+  std::vector<std::unique_ptr<DecoderLayer>> layers = std::exchange(own_, {});
+  for (auto& block : blocks) layers.push_back(dynamic_cast<DecoderBlock&>(*block).release());
+  for (const auto* wanted : order_) {
+    const auto found = std::find_if(layers.begin(), layers.end(),
+                                    [&](const auto& layer) { return layer.get() == wanted; });
+    TORCH_CHECK(found != layers.end(),
+                "a block stands in the list and was not given: ", wanted->block.path);
+    own_.push_back(std::move(*found));
+  }
 }
 
 }  // namespace tunefleet::models

@@ -17,6 +17,7 @@ struct DecoderLayer {
   tuners::ModuleSite block, self_attn, mlp;
   tuners::AttentionSite attention;
   int64_t window = 0;  ///< Sliding window; 0: none.
+  int64_t origin = 0;  ///< Number of the loaded layer that it is or was copied from.
 
   std::vector<tuners::LinearSite*> linear_sites();
   /// In Hugging Face's module order.
@@ -30,8 +31,10 @@ class DecoderLayers : public tuners::LayerList {
  public:
   std::string path() const override { return "model.layers"; }
   int64_t size() const override { return static_cast<int64_t>(own_.size()); }
+  std::vector<int64_t> origins() const override;
   std::unique_ptr<tuners::BlockCopy> copy(int64_t index) override;
   void insert(const std::vector<Insertion>& insertions) override;
+  void adopt(std::vector<std::unique_ptr<tuners::BlockCopy>> blocks) override;
 
   /// Makes `count` layers with their paths set. They stay where they are in memory.
   void make(int64_t count);

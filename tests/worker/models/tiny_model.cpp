@@ -17,7 +17,12 @@ constexpr int64_t kKvHeads = 2;
 constexpr int64_t kDim = 6;
 constexpr int64_t kFfn = 40;
 
-void write_weights(const std::filesystem::path& path, bool bias, bool tied) {
+struct Weights {
+  bool qkv_bias = false, output_bias = false, tied = false, qk_norm = false;
+  int layers = 2;
+};
+
+void write_weights(const std::filesystem::path& path, const Weights& has) {
   std::map<std::string, at::Tensor> tensors;
   const auto add = [&](const std::string& name, at::IntArrayRef shape, double scale = 0.3,
                        double mean = 0.0) { tensors[name] = torch::randn(shape) * scale + mean; };
@@ -27,15 +32,17 @@ void write_weights(const std::filesystem::path& path, bool bias, bool tied) {
   };
   add("model.embed_tokens.weight", {TinyModel::kVocabulary, kHidden});
   add("model.norm.weight", {kHidden}, 0.1, 1.0);
-  if (!tied) add("lm_head.weight", {TinyModel::kVocabulary, kHidden});
-  for (int layer = 0; layer < 2; ++layer) {
+  if (!has.tied) add("lm_head.weight", {TinyModel::kVocabulary, kHidden});
+  for (int layer = 0; layer < has.layers; ++layer) {
     const auto at = "model.layers." + std::to_string(layer) + ".";
     add(at + "input_layernorm.weight", {kHidden}, 0.1, 1.0);
     add(at + "post_attention_layernorm.weight", {kHidden}, 0.1, 1.0);
-    linear(at + "self_attn.q_proj", kHeads * kDim, kHidden, bias);
-    linear(at + "self_attn.k_proj", kKvHeads * kDim, kHidden, bias);
-    linear(at + "self_attn.v_proj", kKvHeads * kDim, kHidden, bias);
-    linear(at + "self_attn.o_proj", kHidden, kHeads * kDim, bias);
+    linear(at + "self_attn.q_proj", kHeads * kDim, kHidden, has.qkv_bias);
+    linear(at + "self_attn.k_proj", kKvHeads * kDim, kHidden, has.qkv_bias);
+    linear(at + "self_attn.v_proj", kKvHeads * kDim, kHidden, has.qkv_bias);
+    linear(at + "self_attn.o_proj", kHidden, kHeads * kDim, has.output_bias);
+    if (has.qk_norm) add(at + "self_attn.q_norm.weight", {kDim}, 0.1, 1.0);
+    if (has.qk_norm) add(at + "self_attn.k_norm.weight", {kDim}, 0.1, 1.0);
     linear(at + "mlp.gate_proj", kFfn, kHidden, false);
     linear(at + "mlp.up_proj", kFfn, kHidden, false);
     linear(at + "mlp.down_proj", kHidden, kFfn, false);
@@ -57,8 +64,16 @@ TinyModel::TinyModel(const std::string& extra, const std::string& model_type) {
       << R"(, "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4,)"
       << R"( "num_key_value_heads": 2, "head_dim": 6, "rms_norm_eps": 1e-5, "eos_token_id": 2,)"
       << R"( "max_position_embeddings": 128)" << (extra.empty() ? "" : ", ") << extra << "}";
-  write_weights(weights(), extra.find("\"attention_bias\": true") != std::string::npos,
-                extra.find("\"tie_word_embeddings\": true") != std::string::npos);
+  const auto says = [&](const std::string& member) {
+    return extra.find(member) != std::string::npos;
+  };
+  Weights has{.qkv_bias = model_type == "qwen2" || says("\"attention_bias\": true"),
+              .output_bias = says("\"attention_bias\": true"),
+              .tied = says("\"tie_word_embeddings\": true"),
+              .qk_norm = model_type == "qwen3"};
+  const std::string layers = "\"num_hidden_layers\": ";
+  if (says(layers)) has.layers = std::stoi(extra.substr(extra.find(layers) + layers.size()));
+  write_weights(weights(), has);
 }
 
 TinyModel::~TinyModel() {
