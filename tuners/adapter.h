@@ -30,6 +30,8 @@ struct AdapterTensor {
   bool trains = true;     ///< False: only saved (fixed projections, indices).
   bool saved = true;      ///< False: trains but is in no file (PEFT leaves it out).
   bool optional = false;  ///< May be missing from a file; then it keeps its value.
+  bool swift_only = false;  ///< Not in PEFT's layout, which has no place for it.
+  bool derived = false;     ///< Does not train itself, but follows from what does.
   double lr = 0.0;        ///< Its learning rate itself when above 0 (LoRA+'s embeddings).
   /// When set the values lie here, and `tensor` is its stand-in (TrainableTensor::int8).
   std::shared_ptr<Int8Weight> int8 = nullptr;
@@ -101,8 +103,12 @@ class Adapter {
   virtual std::vector<AttentionPart> attention_tuners() const { return {}; }
   virtual const SequenceTuner* sequence_tuner() const { return nullptr; }
   virtual std::vector<LayerList::Insertion> insertions() const { return {}; }
+  /// Gives up the blocks of insertions(), for good: the base takes them over.
+  virtual std::vector<std::unique_ptr<BlockCopy>> release_blocks() { return {}; }
   virtual std::vector<ParameterOverride> overrides() const { return {}; }
 
+  /// Whether a model takes one of its kind only.
+  virtual bool is_single() const { return false; }
   /// Whether every part of it can become part of the base's weights.
   virtual bool can_merge() const { return false; }
   /// Makes the part's effect part of the layer's weights, which hold what is inside of it already.

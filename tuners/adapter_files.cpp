@@ -6,6 +6,7 @@
 #include <c10/util/StringUtil.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <system_error>
@@ -22,6 +23,7 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kPeftPrefix = "base_model.model.";
 constexpr std::string_view kSharedPrefix = "base_model.";
+const std::string kLayersKey = "num_hidden_layers";
 
 /// The file's tensors by their plain key.
 using StoredTensors = std::map<std::string, const NamedTensor*>;
@@ -112,6 +114,15 @@ std::string plain_key(std::string_view key, const std::string& adapter_name) {
 }
 
 Status load_weights(Adapter& adapter, const StoredAdapter& stored, BaseModel& base) {
+  const auto wanted = adapter.tensors();
+  std::error_code ignored;
+  const bool has_weights =
+      std::any_of(wanted.begin(), wanted.end(), [](const auto& each) { return each.saved; });
+  if (!has_weights && !fs::exists(stored.directory / kAdapterWeightsFile, ignored) &&
+      !fs::exists(stored.directory / kPickledWeightsFile, ignored)) {
+    adapter.loaded();
+    return {};
+  }
   const auto file = AdapterWeights::open(stored.directory);
   if (!file) return fail(file.error());
   auto tensors = index_tensors(*file, stored.name);
@@ -120,7 +131,7 @@ Status load_weights(Adapter& adapter, const StoredAdapter& stored, BaseModel& ba
   const at::NoGradGuard no_grad;
   const auto layout = stored.kind.swift_type.empty() ? FileLayout::kPeft : FileLayout::kSwift;
   std::vector<std::string> known;
-  for (const auto& target : adapter.tensors()) {
+  for (const auto& target : wanted) {
     if (!target.saved) continue;
     known.push_back(target.key);
     auto found = tensors->find(plain_key(file_key(target, layout, stored.name), stored.name));
@@ -151,10 +162,11 @@ std::string file_key(const AdapterTensor& tensor, FileLayout layout,
 }
 
 std::vector<NamedTensor> file_tensors(const Adapter& adapter, FileLayout layout) {
+  const bool for_peft = layout == FileLayout::kPeft;
   if (adapter.options().schema().swift_type.empty()) layout = FileLayout::kPeft;
   std::vector<NamedTensor> tensors;
   for (const auto& entry : adapter.tensors()) {
-    if (!entry.saved) continue;
+    if (!entry.saved || (entry.swift_only && for_peft)) continue;
     tensors.push_back({.key = file_key(entry, layout, adapter.name()), .tensor = entry.tensor});
   }
   return tensors;
@@ -171,11 +183,38 @@ Status make_directory(const fs::path& directory) {
 }
 
 Status write_adapter_folder(const fs::path& directory, const std::vector<NamedTensor>& tensors,
-                            const std::string& config_text, WeightsForm form) {
+                            const std::string& config_text, int64_t layers, WeightsForm form) {
   if (auto status = make_directory(directory); !status) return status;
-  auto status = write_weights(directory, tensors, form, {{"format", "pt"}});
+  if (tensors.empty())
+    return storage::write_file_atomically(directory / kAdapterConfigFile, config_text);
+  if (layers > 0 && form == WeightsForm::kPickle) {
+    return fail(
+        bad(c10::str("a pickle cannot say for how many layers the adapter is (LLaMA PRO has "
+                     "put some in), save it as safetensors: ",
+                     directory.string())));
+  }
+  std::map<std::string, std::string> metadata{{"format", "pt"}};
+  if (layers > 0) metadata[kLayersKey] = std::to_string(layers);
+  auto status = write_weights(directory, tensors, form, metadata);
   if (!status) return status;
   return storage::write_file_atomically(directory / kAdapterConfigFile, config_text);
+}
+
+int64_t stored_layers(const StoredAdapter& stored) {
+  std::error_code ignored;
+  const fs::path path = stored.directory / kAdapterWeightsFile;
+  if (!fs::exists(path, ignored)) return 0;
+  const auto file = storage::SafetensorsFile::open(path);
+  if (!file || !file->metadata().contains(kLayersKey)) return 0;
+  return std::strtoll(file->metadata().at(kLayersKey).c_str(), nullptr, 10);
+}
+
+Status write_adapter(const SwiftModel& model, const Adapter& adapter, FileLayout layout,
+                     const fs::path& directory, WeightsForm form) {
+  return model.with_layers_of(adapter.name(), [&](int64_t layers) {
+    return write_adapter_folder(directory, file_tensors(adapter, layout),
+                                adapter.config_text(layout), layers, form);
+  });
 }
 
 }  // namespace tunefleet::tuners

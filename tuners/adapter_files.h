@@ -10,6 +10,7 @@
 #include "tuners/adapter.h"
 #include "tuners/adapter_weights.h"
 #include "tuners/config/stored_adapter.h"
+#include "tuners/swift_model.h"
 
 /// What ms-swift's and PEFT's adapter folders have in common: adapter_config.json beside
 /// adapter_model.safetensors. The layouts differ in where the folders stand and in how tensors are
@@ -39,9 +40,20 @@ std::vector<NamedTensor> file_tensors(const Adapter& adapter, FileLayout layout)
 /// Writes the weights (safetensors with metadata {"format": "pt"}, or a pickle) and
 /// adapter_config.json into `directory`, which is made. Each file appears complete or not at all,
 /// the configuration last.
+/// `layers`: of a model that another adapter has put layers into, their number, as the metadata
+/// "num_hidden_layers"; 0: nothing is said of them. Without tensors there is only the
+/// configuration, as with ms-swift.
 Status write_adapter_folder(const std::filesystem::path& directory,
                             const std::vector<NamedTensor>& tensors, const std::string& config_text,
-                            WeightsForm form = WeightsForm::kSafetensors);
+                            int64_t layers = 0, WeightsForm form = WeightsForm::kSafetensors);
+
+/// That number; 0 when the file says nothing or there is none.
+int64_t stored_layers(const StoredAdapter& stored);
+
+/// Writes an adapter of a model into `directory`. kNotFound.
+Status write_adapter(const SwiftModel& model, const Adapter& adapter, FileLayout layout,
+                     const std::filesystem::path& directory,
+                     WeightsForm form = WeightsForm::kSafetensors);
 
 /// Makes a directory and its parents.
 Status make_directory(const std::filesystem::path& directory);

@@ -43,9 +43,8 @@ Status save_peft(const SwiftModel& model, const std::filesystem::path& directory
   }
   if (auto status = make_directory(directory); !status) return status;
   for (const Adapter* adapter : *adapters) {
-    auto status = write_adapter_folder(peft_folder(directory, adapter->name()),
-                                       file_tensors(*adapter, FileLayout::kPeft),
-                                       adapter->config_text(FileLayout::kPeft));
+    auto status =
+        write_adapter(model, *adapter, FileLayout::kPeft, peft_folder(directory, adapter->name()));
     if (!status) return status;
   }
   return storage::write_file_atomically(directory / "README.md",

@@ -16,6 +16,7 @@
 #include "tuners/config/waveft_options.h"
 #include "tuners/fourierft.h"
 #include "tuners/hra.h"
+#include "tuners/llama_pro.h"
 #include "tuners/ln_tuning.h"
 #include "tuners/lora_adapter.h"
 #include "tuners/miss.h"
@@ -31,6 +32,7 @@ const std::vector<TunerEntry>& builtin_tuners() {
       {&C3aOptions::schema(), &make_c3a},
       {&FourierftOptions::schema(), &make_fourierft},
       {&HraOptions::schema(), &make_hra},
+      {&LlamaProOptions::schema(), &LlamaProAdapter::make},
       {&LnTuningOptions::schema(), &LnTuningAdapter::make},
       {&LoraOptions::schema(), &LoraAdapter::make},
       {&MissOptions::schema(), &make_miss},

@@ -9,6 +9,7 @@
 #include "proto/log.h"
 #include "storage/atomic_file.h"
 #include "tuners/adapter_files.h"
+#include "tuners/config/llama_pro_options.h"
 #include "tuners/config/lora_options.h"
 #include "tuners/config/tuner_list.h"
 #include "tuners/peft_files.h"
@@ -55,6 +56,10 @@ Result<std::vector<Selected>> select(std::vector<StoredAdapter> stored,
     }
     selected.push_back({.stored = *found, .name = to});
   }
+  // What puts layers into the model comes before what may act on them.
+  std::stable_partition(selected.begin(), selected.end(), [](const auto& each) {
+    return each.stored.kind.swift_type == LlamaProOptions::schema().swift_type;
+  });
   return selected;
 }
 
@@ -166,21 +171,16 @@ Status Swift::from_pretrained(SwiftModel& model, const fs::path& model_id,
   if (!stored) return fail(stored.error());
   const auto selected = select(*std::move(stored), names, directory);
   if (!selected) return fail(selected.error());
-  std::vector<std::unique_ptr<Adapter>> adapters;
-  for (const auto& each : *selected) {
-    auto adapter = load_adapter(model.base(), each);
-    if (!adapter) return fail(adapter.error());
-    adapters.push_back(*std::move(adapter));
-  }
   std::vector<std::string> added;
-  for (auto& adapter : adapters) {
-    const std::string name = adapter->name();
-    auto status = model.add_adapter(std::move(adapter), trainable);
+  for (const auto& each : *selected) {
+    auto status = model.add_adapter([&] { return load_adapter(model.base(), each); },
+                                    stored_layers(each.stored), trainable);
     if (status) {
-      added.push_back(name);
+      added.push_back(each.name);
       continue;
     }
-    for (const auto& before : added) std::ignore = model.delete_adapter(before);
+    for (auto before = added.rbegin(); before != added.rend(); ++before)
+      std::ignore = model.delete_adapter(*before);
     return status;
   }
   return {};
@@ -208,7 +208,7 @@ Status Swift::save_to_peft_format(const fs::path& ckpt_dir, const fs::path& outp
   }
   for (const auto& each : converted) {
     auto status = write_adapter_folder(peft_folder(output_dir, each.name), each.tensors,
-                                       each.config_text, each.form);
+                                       each.config_text, /*layers=*/0, each.form);
     if (!status) return status;
   }
   std::error_code ignored;

@@ -27,9 +27,8 @@ Status save_swift(const SwiftModel& model, const std::filesystem::path& director
   if (!adapters) return fail(adapters.error());
   if (auto status = make_directory(directory); !status) return status;
   for (const Adapter* adapter : *adapters) {
-    auto status = write_adapter_folder(directory / adapter->name(),
-                                       file_tensors(*adapter, FileLayout::kSwift),
-                                       adapter->config_text(FileLayout::kSwift), form);
+    auto status =
+        write_adapter(model, *adapter, FileLayout::kSwift, directory / adapter->name(), form);
     if (!status) return status;
   }
   std::error_code ignored;

@@ -115,10 +115,18 @@ Status SwiftModel::add_adapter(std::unique_ptr<Adapter> adapter, bool trainable)
     return fail(ErrorCode::kConflict,
                 c10::str("an adapter of that name is on the model, delete it first: ", name));
   }
+  for (const auto& entry : entries_) {
+    const TunerSchema& schema = adapter->options().schema();
+    if (!adapter->is_single() || &entry.adapter->options().schema() != &schema) continue;
+    return fail(ErrorCode::kConflict,
+                c10::str("a model takes one ", std::string(schema.name),
+                         ", delete the other first: ", name, ", ", entry.adapter->name()));
+  }
   for (auto& entry : adapter->tensors()) {
     if (entry.trains) entry.tensor.set_requires_grad(trainable);
   }
-  entries_.push_back({.adapter = std::move(adapter), .trainable = trainable});
+  entries_.push_back(
+      {.adapter = std::move(adapter), .trainable = trainable, .on = active_insertions()});
   if (per_thread_) entries_.back().active.give_each_thread_its_own();
   std::vector<bool> active;
   for (const auto& entry : entries_) active.push_back(entry.active);
@@ -128,10 +136,46 @@ Status SwiftModel::add_adapter(std::unique_ptr<Adapter> adapter, bool trainable)
   return status;
 }
 
+Status SwiftModel::add_adapter(const std::function<Result<std::unique_ptr<Adapter>>()>& make,
+                               int64_t layers, bool trainable) {
+  LayerList* list = base_.layer_list();
+  const std::string present = active_insertions();
+  const bool plain = layers == 0 || list == nullptr || layers == list->size();
+  if (!plain && layers != static_cast<int64_t>(list->origins().size())) {
+    return fail(ErrorCode::kInvalidArgument,
+                c10::str("the adapter is for a model with more layers, put on first the LLaMA PRO "
+                         "adapter that brings them: it has ",
+                         layers, ", this one ", list->origins().size()));
+  }
+  if (plain && !present.empty()) list->insert({});
+  auto adapter = make();
+  if (plain && !present.empty()) list->insert(insertions_of(present));
+  if (!adapter) return fail(adapter.error());
+  auto status = add_adapter(*std::move(adapter), trainable);
+  if (status && plain) entries_.back().on.clear();
+  return status;
+}
+
+Status SwiftModel::with_layers_of(const std::string& name,
+                                  const std::function<Status(int64_t layers)>& use) const {
+  const auto index = index_of(name);
+  if (!index) return fail(index.error());
+  LayerList* list = base_.layer_list();
+  const auto wanted = insertions_of(entries_[*index].on);
+  const auto present = insertions_of(active_insertions());
+  const bool same =
+      entries_[*index].on == active_insertions() || (wanted.empty() && present.empty());
+  if (!same) list->insert(wanted);
+  auto status = use(wanted.empty() ? 0 : static_cast<int64_t>(list->origins().size()));
+  if (!same) list->insert(present);
+  return status;
+}
+
 Status SwiftModel::delete_adapter(const std::string& name) {
   const auto lock = guard();
   const auto index = index_of(name);
   if (!index) return fail(index.error());
+  if (auto status = check_unused(*index); !status) return status;
   const bool here = std::exchange(entries_[*index].active.get(), false);
   if (entries_[*index].active.any_thread([](bool active) { return active; })) {
     entries_[*index].active = here;
@@ -196,6 +240,9 @@ Status SwiftModel::merge(const std::vector<std::string>& names) {
   if (auto status = refuse_for_threads("merging"); !status) return status;
   auto indices = names.empty() ? active_indices() : indices_of(names);
   if (!indices) return fail(indices.error());
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    if (entries_[i].merged) indices->push_back(i);
+  }
   if (auto status = check_merge(*indices); !status) return status;
   for (const size_t index : *indices) entries_[index].merged = true;
   install();
@@ -205,6 +252,12 @@ Status SwiftModel::merge(const std::vector<std::string>& names) {
 Status SwiftModel::unmerge(const std::vector<std::string>& names) {
   auto indices = names.empty() ? active_indices() : indices_of(names);
   if (!indices) return fail(indices.error());
+  std::vector<size_t> left;
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    const bool out = std::find(indices->begin(), indices->end(), i) != indices->end();
+    if (entries_[i].merged && !out) left.push_back(i);
+  }
+  if (auto status = check_merge(left); !status) return status;
   for (const size_t index : *indices) entries_[index].merged = false;
   install();
   return {};
@@ -337,8 +390,10 @@ std::string SwiftModel::get_trainable_parameters(double cuda_memory_gib) const {
     if (tensor.defined() && seen.insert(tensor.const_data_ptr()).second) all += tensor.numel();
   }
   for (const auto& entry : entries_) {
-    for (const auto& tensor : entry.adapter->tensors()) {
-      if (tensor.trains) all += tensor.tensor.numel();
+    for (const auto& each : entry.adapter->tensors()) {
+      const void* values = each.tensor.const_data_ptr();  // null: they lie elsewhere
+      if (each.trains && (values == nullptr || seen.insert(values).second))
+        all += each.tensor.numel();
     }
   }
   const int64_t trainable = trainable_set().numel();
@@ -371,7 +426,8 @@ Result<std::vector<size_t>> SwiftModel::active_indices() const {
   return indices_of(active_adapters());
 }
 
-/// Virtual tokens, and blocks put into the list of layers, come from one adapter at a time.
+/// Virtual tokens, and blocks put into the list of layers, come from one adapter at a time; keys
+/// and values are for one number of layers.
 Status SwiftModel::check_exclusive(const std::vector<bool>& active) const {
   const Adapter* sequence = nullptr;
   const Adapter* layers = nullptr;
@@ -387,7 +443,15 @@ Status SwiftModel::check_exclusive(const std::vector<bool>& active) const {
                          "first: ",
                          other->name(), " and ", adapter.name()));
   }
-  return {};
+  const int64_t wanted = sequence == nullptr ? 0 : sequence->sequence_tuner()->layers();
+  if (wanted == 0 || base_.layer_list() == nullptr) return {};
+  const auto more = layers == nullptr ? 0 : static_cast<int64_t>(layers->insertions().size());
+  const int64_t count = base_.layer_list()->size() + more;
+  if (count == wanted) return {};
+  return fail(ErrorCode::kConflict,
+              c10::str("the adapter's keys and values are for another number of layers than the "
+                       "model has with what is active: ",
+                       sequence->name(), " for ", wanted, " of ", count));
 }
 
 Status SwiftModel::check_overrides(const std::vector<bool>& active) const {
@@ -406,7 +470,41 @@ Status SwiftModel::check_overrides(const std::vector<bool>& active) const {
   return {};
 }
 
+/// Whether no other adapter acts on the blocks that this one has put into the list of layers.
+Status SwiftModel::check_unused(size_t index) const {
+  const auto insertions = entries_[index].adapter->insertions();
+  const auto is_own = [&](const auto& part) {
+    return std::any_of(insertions.begin(), insertions.end(),
+                       [&](const auto& each) { return each.block->owns(part.site); });
+  };
+  const auto acts = [&](const auto& parts) {
+    return std::any_of(parts.begin(), parts.end(), is_own);
+  };
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    const Adapter& other = *entries_[i].adapter;
+    const auto replaced = other.overrides();
+    const bool uses = acts(other.linear_tuners()) || acts(other.module_tuners()) ||
+                      acts(other.attention_tuners()) ||
+                      std::any_of(replaced.begin(), replaced.end(), [&](const auto& each) {
+                        return is_own(SitePart<ParameterSlot, void>{.site = each.slot});
+                      });
+    if (i == index || !uses) continue;
+    return fail(ErrorCode::kConflict,
+                c10::str("another adapter acts on the layers that this one brings, delete that one "
+                         "first: ",
+                         other.name(), " on those of ", entries_[index].adapter->name()));
+  }
+  return {};
+}
+
+/// `indices`: all that will be merged then.
 Status SwiftModel::check_merge(const std::vector<size_t>& indices) const {
+  std::set<const ParameterSlot*> replaced;
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    const bool merges = std::find(indices.begin(), indices.end(), i) != indices.end();
+    if (!entries_[i].active || merges) continue;
+    for (const auto& each : entries_[i].adapter->overrides()) replaced.insert(each.slot);
+  }
   for (const size_t index : indices) {
     const Entry& entry = entries_[index];
     const std::string& name = entry.adapter->name();
@@ -419,15 +517,11 @@ Status SwiftModel::check_merge(const std::vector<size_t>& indices) const {
                   c10::str("this tuner's effect cannot be merged into weights: ", name, " (",
                            std::string(entry.adapter->options().schema().name), ")"));
     }
-    const auto own = entry.adapter->overrides();
     for (const auto& [site, tuner] : entry.adapter->linear_tuners()) {
-      const bool is_own = std::any_of(own.begin(), own.end(), [&, at = site](const auto& each) {
-        return each.slot == &at->weight;
-      });
-      if (is_own || !site->weight.override_value.defined()) continue;
+      if (!replaced.contains(&site->weight)) continue;
       return fail(ErrorCode::kInvalidArgument,
-                  c10::str("cannot merge where another adapter replaces the weight, "
-                           "merge_and_unload that one first: ",
+                  c10::str("cannot merge where another adapter replaces the weight, merge that one "
+                           "too: ",
                            name, ", ", site->path));
     }
   }
@@ -456,6 +550,18 @@ Status SwiftModel::set_active(const std::vector<bool>& active) {
     entries_[i].merged = entries_[i].merged && active[i];
   }
   install();
+  return {};
+}
+
+std::vector<LayerList::Insertion> SwiftModel::insertions_of(const std::string& name) const {
+  const Adapter* adapter = find_adapter(name);
+  return adapter == nullptr ? std::vector<LayerList::Insertion>() : adapter->insertions();
+}
+
+std::string SwiftModel::active_insertions() const {
+  for (const auto& entry : entries_) {
+    if (entry.active && !entry.adapter->insertions().empty()) return entry.adapter->name();
+  }
   return {};
 }
 
@@ -557,6 +663,8 @@ void SwiftModel::make_permanent(const std::vector<size_t>& indices) {
   for (const auto& entry : entries_) {
     for (const auto& replaced : entry.adapter->overrides())
       replaced.slot->base = replaced.slot->override_value.detach();
+    if (auto blocks = entry.adapter->release_blocks(); !blocks.empty())
+      base_.layer_list()->adopt(std::move(blocks));
   }
   remove_all();
   entries_ = std::move(others);

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -67,6 +68,11 @@ class SwiftModel {
   [[nodiscard]] Status add_adapter(const std::string& name, const TunerOptions& options);
   /// Likewise for one that is already made. `trainable`: whether its tensors require grad.
   [[nodiscard]] Status add_adapter(std::unique_ptr<Adapter> adapter, bool trainable = true);
+  /// Likewise for one that `make` makes, to be called while the list has `layers` layers; 0: those
+  /// of the plain model. kInvalidArgument when it cannot have that many with what is active now.
+  [[nodiscard]] Status add_adapter(const std::function<Result<std::unique_ptr<Adapter>>()>& make,
+                                   int64_t layers, bool trainable);
+  /// kConflict when another adapter acts on layers that this one brings (LLaMA PRO).
   [[nodiscard]] Status delete_adapter(const std::string& name);
 
   /// Puts a LoRA adapter on the model that is `adapters` together by `weights`, and makes it the
@@ -110,6 +116,11 @@ class SwiftModel {
   /// Null when there is none of that name.
   const Adapter* find_adapter(const std::string& name) const;
   BaseModel& base() const { return base_; }
+  /// Calls `use` while the layers have the numbers that they had when the adapter was put on, which
+  /// are those of its keys in files: others may have put layers between them since. `layers`: how
+  /// many there are then, 0 when they are those of the plain model. kNotFound.
+  [[nodiscard]] Status with_layers_of(const std::string& name,
+                                      const std::function<Status(int64_t layers)>& use) const;
 
   /// What trains now: the tensors of active, unmerged, trainable adapters; adapters in the order of
   /// adding, tensors in the order of the model. The version moves with every change of adapters or
@@ -142,6 +153,7 @@ class SwiftModel {
     bool trainable = true;
     PerThread<bool> active{};
     bool merged = false;
+    std::string on{};  ///< The adapter whose layers stood in the list when this one was made.
     OffloadedTensors offloaded{};
   };
   using Entries = std::vector<Entry>;
@@ -154,10 +166,14 @@ class SwiftModel {
   Result<std::vector<size_t>> active_indices() const;
   Status check_overrides(const std::vector<bool>& active) const;
   Status check_exclusive(const std::vector<bool>& active) const;
+  Status check_unused(size_t index) const;
   Status check_merge(const std::vector<size_t>& indices) const;
   Status check_threads(const Adapter& adapter) const;
   Status refuse_for_threads(const std::string& what) const;
   Status set_active(const std::vector<bool>& active);
+  /// What the adapter of that name puts into the list of layers; nothing when there is none.
+  std::vector<LayerList::Insertion> insertions_of(const std::string& name) const;
+  std::string active_insertions() const;  ///< The adapter whose layers stand in the list; or "".
   Status move_out(const std::vector<size_t>& indices, Offload offload);
   std::unique_lock<std::recursive_mutex> guard() const;
   void install();  ///< Makes the model what the entries say.

@@ -8,6 +8,7 @@
 #include "tuners/config/c3a_options.h"
 #include "tuners/config/fourierft_options.h"
 #include "tuners/config/hra_options.h"
+#include "tuners/config/llama_pro_options.h"
 #include "tuners/config/ln_tuning_options.h"
 #include "tuners/config/lora_options.h"
 #include "tuners/config/miss_options.h"
@@ -23,6 +24,7 @@ const std::vector<const TunerSchema*>& tuner_schemas() {
       &C3aOptions::schema(),
       &FourierftOptions::schema(),
       &HraOptions::schema(),
+      &LlamaProOptions::schema(),
       &LnTuningOptions::schema(),
       &LoraOptions::schema(),
       &MissOptions::schema(),
