@@ -20,6 +20,7 @@
 #include "tuners/ln_tuning.h"
 #include "tuners/lora_adapter.h"
 #include "tuners/miss.h"
+#include "tuners/neftune.h"
 #include "tuners/oft.h"
 #include "tuners/waveft.h"
 
@@ -36,6 +37,7 @@ const std::vector<TunerEntry>& builtin_tuners() {
       {&LnTuningOptions::schema(), &LnTuningAdapter::make},
       {&LoraOptions::schema(), &LoraAdapter::make},
       {&MissOptions::schema(), &make_miss},
+      {&NeftuneOptions::schema(), &NeftuneAdapter::make},
       {&OftOptions::schema(), &make_oft},
       {&WaveftOptions::schema(), &make_waveft},
   };

@@ -12,6 +12,7 @@
 #include "tuners/config/ln_tuning_options.h"
 #include "tuners/config/lora_options.h"
 #include "tuners/config/miss_options.h"
+#include "tuners/config/neftune_options.h"
 #include "tuners/config/oft_options.h"
 #include "tuners/config/waveft_options.h"
 
@@ -28,6 +29,7 @@ const std::vector<const TunerSchema*>& tuner_schemas() {
       &LnTuningOptions::schema(),
       &LoraOptions::schema(),
       &MissOptions::schema(),
+      &NeftuneOptions::schema(),
       &OftOptions::schema(),
       &WaveftOptions::schema(),
   };
