@@ -18,6 +18,7 @@
 #include "tuners/hra.h"
 #include "tuners/llama_pro.h"
 #include "tuners/ln_tuning.h"
+#include "tuners/long_lora.h"
 #include "tuners/lora_adapter.h"
 #include "tuners/miss.h"
 #include "tuners/neftune.h"
@@ -35,6 +36,7 @@ const std::vector<TunerEntry>& builtin_tuners() {
       {&HraOptions::schema(), &make_hra},
       {&LlamaProOptions::schema(), &LlamaProAdapter::make},
       {&LnTuningOptions::schema(), &LnTuningAdapter::make},
+      {&LongLoraOptions::schema(), &LongLoraAdapter::make},
       {&LoraOptions::schema(), &LoraAdapter::make},
       {&MissOptions::schema(), &make_miss},
       {&NeftuneOptions::schema(), &NeftuneAdapter::make},

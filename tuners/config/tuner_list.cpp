@@ -10,6 +10,7 @@
 #include "tuners/config/hra_options.h"
 #include "tuners/config/llama_pro_options.h"
 #include "tuners/config/ln_tuning_options.h"
+#include "tuners/config/long_lora_options.h"
 #include "tuners/config/lora_options.h"
 #include "tuners/config/miss_options.h"
 #include "tuners/config/neftune_options.h"
@@ -27,6 +28,7 @@ const std::vector<const TunerSchema*>& tuner_schemas() {
       &HraOptions::schema(),
       &LlamaProOptions::schema(),
       &LnTuningOptions::schema(),
+      &LongLoraOptions::schema(),
       &LoraOptions::schema(),
       &MissOptions::schema(),
       &NeftuneOptions::schema(),
