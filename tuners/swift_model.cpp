@@ -586,8 +586,9 @@ void SwiftModel::remove_all() {
 
 void SwiftModel::install() {
   remove_all();
-  for (const auto& entry : entries_) {
-    if (entry.active) install_parts(*entry.adapter, entry.merged);
+  // Sites have the outermost first, and a later adapter is outside of the earlier ones.
+  for (auto entry = entries_.rbegin(); entry != entries_.rend(); ++entry) {
+    if (entry->active) install_parts(*entry->adapter, entry->merged);
   }
   merge_weights();
   ++version_;
@@ -609,16 +610,16 @@ void SwiftModel::install_parts(const Adapter& adapter, bool merged) {
   if (const auto* tuner = adapter.sequence_tuner()) base_.sequence_site()->tuner = tuner;
 }
 
-/// Merges the parts that one kind of site has in merged adapters, the innermost (last) first.
+/// Merges the parts that one kind of site has in merged adapters, the innermost (first added) first.
 template <typename Part>
 void SwiftModel::merge_parts(std::vector<Part> (Adapter::*parts)() const) {
   std::map<decltype(Part::site), LayerWeights> merged;
-  for (auto entry = entries_.rbegin(); entry != entries_.rend(); ++entry) {
-    if (!entry->merged) continue;
-    for (const auto& part : (entry->adapter.get()->*parts)()) {
+  for (const auto& entry : entries_) {
+    if (!entry.merged) continue;
+    for (const auto& part : (entry.adapter.get()->*parts)()) {
       auto [place, is_new] = merged.try_emplace(part.site);
       if (is_new) place->second = weights_of(*part.site);
-      entry->adapter->merge_into(part, place->second);
+      entry.adapter->merge_into(part, place->second);
     }
   }
   for (auto& [site, weights] : merged) set_weights(*site, weights);
