@@ -16,6 +16,7 @@
 #include "tuners/config/waveft_options.h"
 #include "tuners/fourierft.h"
 #include "tuners/hra.h"
+#include "tuners/ia3.h"
 #include "tuners/llama_pro.h"
 #include "tuners/ln_tuning.h"
 #include "tuners/long_lora.h"
@@ -34,6 +35,7 @@ const std::vector<TunerEntry>& builtin_tuners() {
       {&C3aOptions::schema(), &make_c3a},
       {&FourierftOptions::schema(), &make_fourierft},
       {&HraOptions::schema(), &make_hra},
+      {&Ia3Options::schema(), &make_ia3},
       {&LlamaProOptions::schema(), &LlamaProAdapter::make},
       {&LnTuningOptions::schema(), &LnTuningAdapter::make},
       {&LongLoraOptions::schema(), &LongLoraAdapter::make},

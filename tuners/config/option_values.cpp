@@ -52,6 +52,10 @@ struct ToJson {
   nlohmann::json operator()(const ModuleNames* v) const {
     return v->regex ? nlohmann::json(*v->regex) : (*this)(&v->names);
   }
+  /// None at all is null, none of the modules is [].
+  nlohmann::json operator()(const std::optional<ModuleNames>* v) const {
+    return *v && (*v)->empty() ? nlohmann::json::array() : *v ? (*this)(&**v) : nlohmann::json();
+  }
   nlohmann::json operator()(const TargetModules* v) const {
     if (v->regex) return *v->regex;
     if (v->all_linear && v->names.empty()) return "all-linear";

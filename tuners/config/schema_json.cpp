@@ -175,6 +175,7 @@ std::string_view kind_text(const TunerSchema& schema, const TunerOption& option)
     std::string_view operator()(Pattern<int64_t>*) const { return "map of whole numbers"; }
     std::string_view operator()(Pattern<double>*) const { return "map of numbers"; }
     std::string_view operator()(ModuleNames*) const { return "names or expression"; }
+    std::string_view operator()(std::optional<ModuleNames>*) const { return "names or expression"; }
     std::string_view operator()(TargetModules*) const { return "names or expression"; }
     std::string_view operator()(NumberOrText*) const { return "number or text"; }
     std::string_view operator()(std::optional<NumberOrText>*) const { return "number or text"; }

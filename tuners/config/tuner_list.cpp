@@ -8,6 +8,7 @@
 #include "tuners/config/c3a_options.h"
 #include "tuners/config/fourierft_options.h"
 #include "tuners/config/hra_options.h"
+#include "tuners/config/ia3_options.h"
 #include "tuners/config/llama_pro_options.h"
 #include "tuners/config/ln_tuning_options.h"
 #include "tuners/config/long_lora_options.h"
@@ -26,6 +27,7 @@ const std::vector<const TunerSchema*>& tuner_schemas() {
       &C3aOptions::schema(),
       &FourierftOptions::schema(),
       &HraOptions::schema(),
+      &Ia3Options::schema(),
       &LlamaProOptions::schema(),
       &LnTuningOptions::schema(),
       &LongLoraOptions::schema(),

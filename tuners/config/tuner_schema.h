@@ -35,8 +35,8 @@ using OptionRef =
     std::variant<int64_t*, double*, bool*, std::string*, std::optional<int64_t>*,
                  std::optional<double>*, std::optional<bool>*, std::optional<std::string>*,
                  std::vector<int64_t>*, std::vector<std::string>*, Pattern<int64_t>*,
-                 Pattern<double>*, ModuleNames*, TargetModules*, NumberOrText*,
-                 std::optional<NumberOrText>*, JsonText*>;
+                 Pattern<double>*, ModuleNames*, std::optional<ModuleNames>*, TargetModules*,
+                 NumberOrText*, std::optional<NumberOrText>*, JsonText*>;
 
 /// Which files have the key.
 enum class InFiles { kBoth, kSwiftOnly, kPeftOnly, kNone };
