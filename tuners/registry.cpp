@@ -19,6 +19,8 @@
 #include "tuners/ia3.h"
 #include "tuners/llama_pro.h"
 #include "tuners/ln_tuning.h"
+#include "tuners/loha.h"
+#include "tuners/lokr.h"
 #include "tuners/long_lora.h"
 #include "tuners/lora_adapter.h"
 #include "tuners/miss.h"
@@ -38,6 +40,8 @@ const std::vector<TunerEntry>& builtin_tuners() {
       {&Ia3Options::schema(), &make_ia3},
       {&LlamaProOptions::schema(), &LlamaProAdapter::make},
       {&LnTuningOptions::schema(), &LnTuningAdapter::make},
+      {&LohaOptions::schema(), &make_loha},
+      {&LokrOptions::schema(), &make_lokr},
       {&LongLoraOptions::schema(), &LongLoraAdapter::make},
       {&LoraOptions::schema(), &LoraAdapter::make},
       {&MissOptions::schema(), &make_miss},

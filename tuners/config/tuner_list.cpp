@@ -11,6 +11,8 @@
 #include "tuners/config/ia3_options.h"
 #include "tuners/config/llama_pro_options.h"
 #include "tuners/config/ln_tuning_options.h"
+#include "tuners/config/loha_options.h"
+#include "tuners/config/lokr_options.h"
 #include "tuners/config/long_lora_options.h"
 #include "tuners/config/lora_options.h"
 #include "tuners/config/miss_options.h"
@@ -30,6 +32,8 @@ const std::vector<const TunerSchema*>& tuner_schemas() {
       &Ia3Options::schema(),
       &LlamaProOptions::schema(),
       &LnTuningOptions::schema(),
+      &LohaOptions::schema(),
+      &LokrOptions::schema(),
       &LongLoraOptions::schema(),
       &LoraOptions::schema(),
       &MissOptions::schema(),
