@@ -26,6 +26,7 @@
 #include "tuners/miss.h"
 #include "tuners/neftune.h"
 #include "tuners/oft.h"
+#include "tuners/vera.h"
 #include "tuners/waveft.h"
 
 namespace tunefleet::tuners {
@@ -47,6 +48,7 @@ const std::vector<TunerEntry>& builtin_tuners() {
       {&MissOptions::schema(), &make_miss},
       {&NeftuneOptions::schema(), &NeftuneAdapter::make},
       {&OftOptions::schema(), &make_oft},
+      {&VeraOptions::schema(), &VeraAdapter::make},
       {&WaveftOptions::schema(), &make_waveft},
   };
   return entries;

@@ -18,6 +18,7 @@
 #include "tuners/config/miss_options.h"
 #include "tuners/config/neftune_options.h"
 #include "tuners/config/oft_options.h"
+#include "tuners/config/vera_options.h"
 #include "tuners/config/waveft_options.h"
 
 namespace tunefleet::tuners {
@@ -39,6 +40,7 @@ const std::vector<const TunerSchema*>& tuner_schemas() {
       &MissOptions::schema(),
       &NeftuneOptions::schema(),
       &OftOptions::schema(),
+      &VeraOptions::schema(),
       &WaveftOptions::schema(),
   };
   return schemas;
