@@ -135,7 +135,8 @@ class Adapter {
   virtual bool after_step(const StepInfo&) { return false; }
   /// What a resumed run needs beside tensors(): the path names the tensor, filled in place.
   virtual std::vector<AdapterTensor> state() const { return {}; }
-  /// After tensors() and state() have been filled from files.
+  /// After tensors() and state() have been filled from files. Throws std::invalid_argument when
+  /// what they brought cannot be.
   virtual void loaded() {}
 };
 

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <stdexcept>
 #include <system_error>
 #include <utility>
 
@@ -149,7 +150,11 @@ Status load_weights(Adapter& adapter, const StoredAdapter& stored, BaseModel& ba
     if (auto status = check_base_copy(key, *view, base, known, file->path().string()); !status)
       return status;
   }
-  adapter.loaded();
+  try {
+    adapter.loaded();
+  } catch (const std::invalid_argument& error) {
+    return fail(bad(c10::str(error.what(), ", ", file->path().string())));
+  }
   return {};
 }
 

@@ -54,6 +54,7 @@ AdapterTensor LinearAdapter::named(const LayerTensor& tensor, const LinearSite& 
           .lr_scale = tensor.lr_scale,
           .swift_key = stem + ".{}" + end,
           .trains = tensor.trains,
+          .saved = tensor.saved,
           .optional = tensor.optional};
 }
 

@@ -22,6 +22,7 @@ struct LayerTensor {
   bool optional = false;  ///< May be missing from a file; then it keeps its value.
   bool decay = true;
   double lr_scale = 1.0;
+  bool saved = true;  ///< False: trains but is in no file.
 };
 
 /// A tuner at one linear layer with tensors of its own. A new tuner of linear layers derives from

@@ -4,6 +4,7 @@
 
 #include <stdexcept>
 
+#include "tuners/adalora.h"
 #include "tuners/boft.h"
 #include "tuners/c3a.h"
 #include "tuners/config/boft_options.h"
@@ -33,6 +34,7 @@ namespace tunefleet::tuners {
 
 const std::vector<TunerEntry>& builtin_tuners() {
   static const std::vector<TunerEntry> entries{
+      {&AdaloraOptions::schema(), &AdaloraAdapter::make},
       {&BoftOptions::schema(), &make_boft},
       {&BoneOptions::schema(), &make_bone},
       {&C3aOptions::schema(), &make_c3a},

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include "proto/nearest_name.h"
+#include "tuners/config/adalora_options.h"
 #include "tuners/config/boft_options.h"
 #include "tuners/config/c3a_options.h"
 #include "tuners/config/fourierft_options.h"
@@ -25,6 +26,7 @@ namespace tunefleet::tuners {
 
 const std::vector<const TunerSchema*>& tuner_schemas() {
   static const std::vector<const TunerSchema*> schemas{
+      &AdaloraOptions::schema(),
       &BoftOptions::schema(),
       &BoneOptions::schema(),
       &C3aOptions::schema(),

@@ -6,6 +6,8 @@ namespace tunefleet::models {
 // them.
 const std::vector<LawCase>& law_cases() {
   static const std::vector<LawCase> cases{
+      {.tuner = "adalora",
+       .options = R"({"init_r": 3, "target_r": 2, "target_modules": ["q_proj", "v_proj", "down_proj"]})"},
       {.tuner = "ia3",
        .options = R"({"target_modules": ["q_proj", "v_proj", "down_proj"]})"},
       {.tuner = "loha",
