@@ -27,6 +27,7 @@
 #include "tuners/miss.h"
 #include "tuners/neftune.h"
 #include "tuners/oft.h"
+#include "tuners/shira.h"
 #include "tuners/vera.h"
 #include "tuners/waveft.h"
 
@@ -50,6 +51,7 @@ const std::vector<TunerEntry>& builtin_tuners() {
       {&MissOptions::schema(), &make_miss},
       {&NeftuneOptions::schema(), &NeftuneAdapter::make},
       {&OftOptions::schema(), &make_oft},
+      {&ShiraOptions::schema(), &ShiraAdapter::make},
       {&VeraOptions::schema(), &VeraAdapter::make},
       {&WaveftOptions::schema(), &make_waveft},
   };

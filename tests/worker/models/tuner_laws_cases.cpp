@@ -31,6 +31,8 @@ const std::vector<LawCase>& law_cases() {
        .options =
            R"({"r": 2, "target_modules": ["q_proj"], "modules_to_save": ["norm", "lm_head"]})",
        .label = "saved"},
+      {.tuner = "shira",
+       .options = R"({"r": 2, "target_modules": ["q_proj", "v_proj", "down_proj"]})"},
       {.tuner = "vera",
        .options = R"({"r": 6, "target_modules": ["q_proj", "v_proj", "down_proj"]})"},
   };
