@@ -27,6 +27,7 @@
 #include "tuners/miss.h"
 #include "tuners/neftune.h"
 #include "tuners/oft.h"
+#include "tuners/randlora.h"
 #include "tuners/shira.h"
 #include "tuners/vera.h"
 #include "tuners/waveft.h"
@@ -51,6 +52,7 @@ const std::vector<TunerEntry>& builtin_tuners() {
       {&MissOptions::schema(), &make_miss},
       {&NeftuneOptions::schema(), &NeftuneAdapter::make},
       {&OftOptions::schema(), &make_oft},
+      {&RandloraOptions::schema(), &RandloraAdapter::make},
       {&ShiraOptions::schema(), &ShiraAdapter::make},
       {&VeraOptions::schema(), &VeraAdapter::make},
       {&WaveftOptions::schema(), &make_waveft},

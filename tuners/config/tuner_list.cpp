@@ -19,6 +19,7 @@
 #include "tuners/config/miss_options.h"
 #include "tuners/config/neftune_options.h"
 #include "tuners/config/oft_options.h"
+#include "tuners/config/randlora_options.h"
 #include "tuners/config/shira_options.h"
 #include "tuners/config/vera_options.h"
 #include "tuners/config/waveft_options.h"
@@ -43,6 +44,7 @@ const std::vector<const TunerSchema*>& tuner_schemas() {
       &MissOptions::schema(),
       &NeftuneOptions::schema(),
       &OftOptions::schema(),
+      &RandloraOptions::schema(),
       &ShiraOptions::schema(),
       &VeraOptions::schema(),
       &WaveftOptions::schema(),

@@ -31,6 +31,8 @@ const std::vector<LawCase>& law_cases() {
        .options =
            R"({"r": 2, "target_modules": ["q_proj"], "modules_to_save": ["norm", "lm_head"]})",
        .label = "saved"},
+      {.tuner = "randlora",
+       .options = R"({"r": 5, "randlora_alpha": 10, "target_modules": ["q_proj", "v_proj", "down_proj"]})"},
       {.tuner = "shira",
        .options = R"({"r": 2, "target_modules": ["q_proj", "v_proj", "down_proj"]})"},
       {.tuner = "vera",
