@@ -29,6 +29,7 @@
 #include "tuners/oft.h"
 #include "tuners/randlora.h"
 #include "tuners/shira.h"
+#include "tuners/vblora.h"
 #include "tuners/vera.h"
 #include "tuners/waveft.h"
 
@@ -54,6 +55,7 @@ const std::vector<TunerEntry>& builtin_tuners() {
       {&OftOptions::schema(), &make_oft},
       {&RandloraOptions::schema(), &RandloraAdapter::make},
       {&ShiraOptions::schema(), &ShiraAdapter::make},
+      {&VbloraOptions::schema(), &VbloraAdapter::make},
       {&VeraOptions::schema(), &VeraAdapter::make},
       {&WaveftOptions::schema(), &make_waveft},
   };

@@ -21,6 +21,7 @@
 #include "tuners/config/oft_options.h"
 #include "tuners/config/randlora_options.h"
 #include "tuners/config/shira_options.h"
+#include "tuners/config/vblora_options.h"
 #include "tuners/config/vera_options.h"
 #include "tuners/config/waveft_options.h"
 
@@ -46,6 +47,7 @@ const std::vector<const TunerSchema*>& tuner_schemas() {
       &OftOptions::schema(),
       &RandloraOptions::schema(),
       &ShiraOptions::schema(),
+      &VbloraOptions::schema(),
       &VeraOptions::schema(),
       &WaveftOptions::schema(),
   };

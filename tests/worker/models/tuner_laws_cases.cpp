@@ -35,6 +35,11 @@ const std::vector<LawCase>& law_cases() {
        .options = R"({"r": 5, "randlora_alpha": 10, "target_modules": ["q_proj", "v_proj", "down_proj"]})"},
       {.tuner = "shira",
        .options = R"({"r": 2, "target_modules": ["q_proj", "v_proj", "down_proj"]})"},
+      {.tuner = "vblora",
+       .options = R"({"r": 3, "num_vectors": 8, "vector_length": 4, "init_vector_bank_bound": 0.5,
+                      "init_logits_std": 3,
+                      "target_modules": ["q_proj", "v_proj", "down_proj"]})",
+       .starts_as_identity = false},
       {.tuner = "vera",
        .options = R"({"r": 6, "target_modules": ["q_proj", "v_proj", "down_proj"]})"},
   };
