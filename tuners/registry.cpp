@@ -16,6 +16,7 @@
 #include "tuners/config/oft_options.h"
 #include "tuners/config/waveft_options.h"
 #include "tuners/fourierft.h"
+#include "tuners/hira.h"
 #include "tuners/hra.h"
 #include "tuners/ia3.h"
 #include "tuners/llama_pro.h"
@@ -28,6 +29,7 @@
 #include "tuners/neftune.h"
 #include "tuners/oft.h"
 #include "tuners/randlora.h"
+#include "tuners/road.h"
 #include "tuners/shira.h"
 #include "tuners/vblora.h"
 #include "tuners/vera.h"
@@ -42,6 +44,7 @@ const std::vector<TunerEntry>& builtin_tuners() {
       {&BoneOptions::schema(), &make_bone},
       {&C3aOptions::schema(), &make_c3a},
       {&FourierftOptions::schema(), &make_fourierft},
+      {&HiraOptions::schema(), &make_hira},
       {&HraOptions::schema(), &make_hra},
       {&Ia3Options::schema(), &make_ia3},
       {&LlamaProOptions::schema(), &LlamaProAdapter::make},
@@ -54,6 +57,7 @@ const std::vector<TunerEntry>& builtin_tuners() {
       {&NeftuneOptions::schema(), &NeftuneAdapter::make},
       {&OftOptions::schema(), &make_oft},
       {&RandloraOptions::schema(), &RandloraAdapter::make},
+      {&RoadOptions::schema(), &make_road},
       {&ShiraOptions::schema(), &ShiraAdapter::make},
       {&VbloraOptions::schema(), &VbloraAdapter::make},
       {&VeraOptions::schema(), &VeraAdapter::make},

@@ -8,6 +8,7 @@
 #include "tuners/config/boft_options.h"
 #include "tuners/config/c3a_options.h"
 #include "tuners/config/fourierft_options.h"
+#include "tuners/config/hira_options.h"
 #include "tuners/config/hra_options.h"
 #include "tuners/config/ia3_options.h"
 #include "tuners/config/llama_pro_options.h"
@@ -20,6 +21,7 @@
 #include "tuners/config/neftune_options.h"
 #include "tuners/config/oft_options.h"
 #include "tuners/config/randlora_options.h"
+#include "tuners/config/road_options.h"
 #include "tuners/config/shira_options.h"
 #include "tuners/config/vblora_options.h"
 #include "tuners/config/vera_options.h"
@@ -34,6 +36,7 @@ const std::vector<const TunerSchema*>& tuner_schemas() {
       &BoneOptions::schema(),
       &C3aOptions::schema(),
       &FourierftOptions::schema(),
+      &HiraOptions::schema(),
       &HraOptions::schema(),
       &Ia3Options::schema(),
       &LlamaProOptions::schema(),
@@ -46,6 +49,7 @@ const std::vector<const TunerSchema*>& tuner_schemas() {
       &NeftuneOptions::schema(),
       &OftOptions::schema(),
       &RandloraOptions::schema(),
+      &RoadOptions::schema(),
       &ShiraOptions::schema(),
       &VbloraOptions::schema(),
       &VeraOptions::schema(),
