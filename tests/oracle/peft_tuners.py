@@ -143,6 +143,8 @@ def difference(wanted, seen):
     """Largest difference, relative to the largest wanted number."""
     if wanted.shape != seen.shape:
         return float("inf")
+    if wanted.numel() == 0:  # AdaLoRA has left a module nothing
+        return 0.0
     scale = wanted.abs().max().item()
     gap = (wanted.double() - seen.double()).abs().max().item()
     return gap if scale == 0 else gap / scale
@@ -156,12 +158,12 @@ def run_tool(tool, *arguments):
         raise RuntimeError(f"tuner_values_tool failed, exit code {finished.returncode}: {finished.stderr.strip()[-600:]}")
 
 
-def our_values(tool, model_directory, folder, scratch):
+def our_values(tool, model_directory, folder, scratch, steps):
     from safetensors.torch import load_file
     ids = scratch / "ids.json"
     ids.write_text(json.dumps(ROWS))
     (scratch / "ours").mkdir()
-    run_tool(tool, model_directory, folder, scratch / "ours", "--ids", ids, "--steps", STEPS, "--lr", LR, "--epsilon", EPSILON)
+    run_tool(tool, model_directory, folder, scratch / "ours", "--ids", ids, "--steps", steps, "--lr", LR, "--epsilon", EPSILON)
     return load_file(scratch / "ours/values.safetensors")
 
 
@@ -288,7 +290,7 @@ def run_case(case, tool, base, model_directory):
         oracle.save(scratch / "fresh")
         oracle.draw()
         oracle.save(scratch / "drawn")
-        ours = our_values(tool, model_directory, scratch / "drawn", scratch)
+        ours = our_values(tool, model_directory, scratch / "drawn", scratch, STEPS if case.trains else 0)
         wanted = oracle.values()
         oracle.save(scratch / "trained")
         worst, problems = compare_values(case, wanted, ours)
