@@ -1,5 +1,6 @@
 #include "tuners/linear_adapter.h"
 
+#include <algorithm>
 #include <unordered_set>
 
 #include "tuners/config/resolve.h"
@@ -18,12 +19,14 @@ Result<std::unique_ptr<Adapter>> LinearAdapter::make(const TunerOptions& options
   return adapter;
 }
 
-Status LinearAdapter::attach(const AdapterRequest& request, const MakeLayer& make_layer) {
+Status LinearAdapter::attach(const AdapterRequest& request, const MakeLayer& make_layer,
+                             const LayerKinds& kinds) {
   if (auto status = check_options(options_); !status) return status;
   const ModelModules model = model_modules(request.base);
   const ModuleSelection selection = selection_of(options_);
-  const auto targets = match_targets(selection, model);
+  const auto targets = match_targets(selection, model, kinds);
   if (!targets) return fail(targets.error());
+  targets_ = *targets;
   const std::unordered_set<std::string> chosen(targets->begin(), targets->end());
   for (LinearSite* site : request.base.linear_sites()) {
     if (!chosen.contains(site->path)) continue;
@@ -39,15 +42,12 @@ Status LinearAdapter::attach(const AdapterRequest& request, const MakeLayer& mak
   return {};
 }
 
-AdapterTensor LinearAdapter::named(const LayerTensor& tensor, const LinearSite& site) const {
-  // PEFT's parameter dictionaries: "lora_A.<name>.weight" of modules, "vera_lambda_b.<name>" of
-  // parameters.
-  const size_t dot = tensor.name.rfind(".weight");
-  const bool of_module = dot != std::string::npos && dot + 7 == tensor.name.size();
-  const std::string stem =
-      site.path + "." + tensor.name.substr(0, of_module ? dot : std::string::npos);
-  const std::string end = of_module ? ".weight" : "";
-  return {.key = site.path + "." + tensor.name,
+AdapterTensor LinearAdapter::named(const LayerTensor& tensor, const std::string& path) const {
+  // PEFT's dictionaries: "lora_A.<name>.weight" of modules, "vera_lambda_b.<name>" of parameters.
+  const size_t dot = std::min(tensor.name.rfind('.'), tensor.name.size());
+  const std::string stem = path + "." + tensor.name.substr(0, dot);
+  const std::string end = tensor.name.substr(dot);
+  return {.key = path + "." + tensor.name,
           .path = stem + "." + name_ + end,
           .tensor = tensor.tensor,
           .decay = tensor.decay,

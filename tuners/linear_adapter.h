@@ -9,6 +9,7 @@
 #include "proto/result.h"
 #include "tuners/adapter.h"
 #include "tuners/config/module_selection.h"
+#include "tuners/config/target_match.h"
 #include "tuners/saved_modules.h"
 
 namespace tunefleet::tuners {
@@ -66,8 +67,10 @@ class LinearAdapter : public Adapter {
  protected:
   LinearAdapter(const TunerOptions& options, std::string name)
       : name_(std::move(name)), options_(options) {}
-  /// What `make` does, for derived classes.
-  Status attach(const AdapterRequest& request, const MakeLayer& make_layer);
+  /// What `make` does, for derived classes. With more `kinds` than linear layers, the others among
+  /// targets() are for the derived class.
+  Status attach(const AdapterRequest& request, const MakeLayer& make_layer,
+                const LayerKinds& kinds = {});
 
   struct Layer {
     LinearSite* site = nullptr;
@@ -75,12 +78,18 @@ class LinearAdapter : public Adapter {
   };
   const std::vector<Layer>& layers() const { return layers_; }
   void set_options(const TunerOptions& options) { options_ = options; }
+  /// Paths of the layers it acts on, in module order.
+  const std::vector<std::string>& targets() const { return targets_; }
   /// A layer's tensor under its names in files and in the model.
-  AdapterTensor named(const LayerTensor& tensor, const LinearSite& site) const;
+  AdapterTensor named(const LayerTensor& tensor, const LinearSite& site) const {
+    return named(tensor, site.path);
+  }
+  AdapterTensor named(const LayerTensor& tensor, const std::string& path) const;
 
  private:
   std::string name_;
   TunerOptions options_;       ///< Resolved for the model.
+  std::vector<std::string> targets_;
   std::vector<Layer> layers_;  ///< In module order.
   SavedParts saved_;
 };

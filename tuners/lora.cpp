@@ -1,124 +1,137 @@
 #include "tuners/lora.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/empty.h>
+#include <ATen/ops/linear.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/zeros.h>
 #include <c10/util/StringUtil.h>
 
-#include <cmath>
 #include <stdexcept>
 #include <utility>
-#include <vector>
 
-#include "tuners/initial_values.h"
+#include "tuners/random.h"
 
 namespace tunefleet::tuners {
-namespace {
-
-at::Tensor normal(int64_t rows, int64_t cols, double deviation, RandomStream& stream) {
-  at::Tensor tensor = at::empty({rows, cols}, at::kFloat);
-  float* values = tensor.mutable_data_ptr<float>();
-  for (int64_t i = 0; i < tensor.numel(); ++i) {
-    values[i] = static_cast<float>(stream.normal() * deviation);
-  }
-  return tensor;
-}
-
-/// A random orthogonal [r, r]: Gram-Schmidt on normal rows, twice for orthogonality to the last
-/// digit. In double and by hand, so that every machine makes the same.
-at::Tensor orthogonal(int64_t r, RandomStream& stream) {
-  at::Tensor q = at::empty({r, r}, at::kDouble);
-  double* rows = q.mutable_data_ptr<double>();
-  for (int64_t i = 0; i < r; ++i) {
-    double* row = rows + i * r;
-    for (int64_t j = 0; j < r; ++j) row[j] = stream.normal();
-    for (int pass = 0; pass < 2; ++pass) {
-      for (int64_t k = 0; k < i; ++k) {
-        double dot = 0.0;
-        for (int64_t j = 0; j < r; ++j) dot += row[j] * rows[k * r + j];
-        for (int64_t j = 0; j < r; ++j) row[j] -= dot * rows[k * r + j];
-      }
-      double square = 0.0;
-      for (int64_t j = 0; j < r; ++j) square += row[j] * row[j];
-      for (int64_t j = 0; j < r; ++j) row[j] /= std::sqrt(square);
-    }
-  }
-  return q.to(at::kFloat);
-}
-
-struct InitialValues {
-  at::Tensor a;
-  at::Tensor b;
-};
-
-/// PEFT's LoraLayer.orthogonal_init.
-InitialValues orthogonal_values(int64_t in, int64_t out, int64_t r, RandomStream stream) {
-  const at::Tensor q = orthogonal(r, stream);
-  const at::Tensor odd = q.slice(0, 0, r, 2);
-  const at::Tensor even = q.slice(0, 1, r, 2);
-  at::Tensor a = normal(in, r / 2, 0.1, stream).matmul(odd).t().contiguous();
-  at::Tensor b = normal(r / 2, out, 0.1, stream).t().matmul(even).contiguous();
-  return {std::move(a), std::move(b)};
-}
-
-InitialValues initial_values(const LinearSite& site, const std::string& adapter_name,
-                             const LoraLinear::Settings& settings, uint64_t seed) {
-  const int64_t in = site.in_features(), out = site.out_features(), r = settings.r;
-  RandomStream stream_a(seed, stream_id(site.path + ".lora_A." + adapter_name));
-  const RandomStream stream_b(seed, stream_id(site.path + ".lora_B." + adapter_name));
-  if (settings.init == "true") {
-    return {kaiming_values({r, in}, in, stream_a), at::zeros({out, r}, at::kFloat)};
-  }
-  if (settings.init == "gaussian") {
-    return {normal(r, in, 1.0 / static_cast<double>(r), stream_a), at::zeros({out, r}, at::kFloat)};
-  }
-  if (settings.init == "false") {
-    return {kaiming_values({r, in}, in, stream_a), kaiming_values({out, r}, r, stream_b)};
-  }
-  if (settings.init == "orthogonal" && r % 2 == 0) return orthogonal_values(in, out, r, stream_a);
-  throw std::invalid_argument(
-      c10::str("no such initial values for LoRA: ", settings.init, ", r ", r));
-}
-
-}  // namespace
 
 LoraLinear::LoraLinear(const LinearSite& site, const std::string& adapter_name, Settings settings,
                        uint64_t seed)
-    : settings_(std::move(settings)),
-      base_dtype_(site.weight.base.scalar_type()),
-      stream_(stream_id(site.path + ".lora_dropout." + adapter_name)) {
+    : site_(site),
+      settings_(std::move(settings)),
+      base_(site.weight.base),
+      stream_(stream_id(site.path + ".lora_dropout." + adapter_name)),
+      norm_(base_) {
   if (settings_.r < 1) throw std::invalid_argument(c10::str("LoRA rank is below 1: ", settings_.r));
   const at::NoGradGuard no_grad;
-  const InitialValues values = initial_values(site, adapter_name, settings_, seed);
-  const at::Device device = site.weight.base.device();
-  a_ = values.a.to(device, settings_.dtype).set_requires_grad(true);
-  b_ = values.b.to(device, settings_.dtype).set_requires_grad(true);
+  make_factors({.path = site.path, .adapter_name = adapter_name, .seed = seed});
+  const auto options = base_.options().dtype(settings_.dtype);
+  if (settings_.bias) bias_ = at::zeros({site.out_features()}, options).set_requires_grad(true);
+  if (settings_.dora) {
+    magnitude_ = norm_.of(additions()).to(settings_.dtype, false, true).set_requires_grad(true);
+  }
+}
+
+void LoraLinear::make_factors(const LoraDraw& draw) {
+  const int64_t in = site_.in_features(), out = site_.out_features(), r = settings_.r;
+  const auto base_init = base_init_of(settings_.init);
+  const auto factors = base_init ? base_factors(*base_init, base_, r, settings_.scaling, draw)
+                                 : drawn_factors(settings_.init, {r, in}, {out, r}, draw);
+  const auto placed = [&](const at::Tensor& values) {
+    return values.to(base_.device(), settings_.dtype, false, true).set_requires_grad(true);
+  };
+  a_ = placed(factors.a);
+  b_ = placed(factors.b);
+  if (base_init) start_ = {factors.a.to(base_.device()), factors.b.to(base_.device())};
+}
+
+std::vector<ScaledFactors> LoraLinear::additions() const {
+  std::vector<ScaledFactors> all{{.a = a_, .b = b_, .scaling = settings_.scaling}};
+  if (start_.a.defined())
+    all.push_back({.a = start_.a, .b = start_.b, .scaling = -settings_.scaling});
+  return all;
 }
 
 std::optional<LowRankUpdate> LoraLinear::low_rank() const {
-  const bool as_is = settings_.dtype == at::kFloat || settings_.dtype == base_dtype_;
-  return LowRankUpdate{.a = as_is ? a_ : a_.to(at::kFloat),
-                       .b = as_is ? b_ : b_.to(at::kFloat),
+  const bool as_is = settings_.dtype == at::kFloat || settings_.dtype == base_.scalar_type();
+  const auto taken = [&](const at::Tensor& t) {
+    return as_is || !t.defined() ? t : t.to(at::kFloat);
+  };
+  LowRankUpdate update{.a = taken(a_),
+                       .b = taken(b_),
                        .scaling = settings_.scaling,
                        .dropout = settings_.dropout,
-                       .stream = stream_};
+                       .stream = stream_,
+                       .bias = taken(bias_)};
+  if (start_.a.defined())
+    update.more.push_back({.a = start_.a, .b = start_.b, .scaling = -settings_.scaling});
+  if (magnitude_.defined()) {
+    update.magnitude = magnitude_.to(at::kFloat);
+    update.norm = norm_.of(additions());
+  }
+  return update;
+}
+
+at::Tensor LoraLinear::low_rank_output(const at::Tensor& x) const {
+  const auto low = at::linear(at::linear(x.to(settings_.dtype), a_), b_);
+  return bias_.defined() ? low.add(bias_) : low;
 }
 
 at::Tensor LoraLinear::forward(const at::Tensor& x, const LinearNext& next,
                                const ForwardContext& context) const {
-  const at::Tensor dropped = context.dropout(x, stream_, settings_.dropout);
-  const at::Tensor update = dropped.to(a_.scalar_type()).matmul(a_.t()).matmul(b_.t());
-  const at::Tensor y = next(x);
-  return y.add(update.mul(settings_.scaling).to(y.scalar_type()));
+  auto y = next(x);
+  const auto dtype = y.scalar_type();
+  if (start_.a.defined()) {
+    const auto part = at::linear(at::linear(x.to(at::kFloat), start_.a), start_.b);
+    y = y.sub(part, settings_.scaling).to(dtype);
+  }
+  const bool drops = context.training && settings_.dropout > 0.0;
+  const auto dropped = context.dropout(x, stream_, settings_.dropout);
+  const auto low = low_rank_output(dropped).mul(settings_.scaling);
+  if (!magnitude_.defined()) return y.add(low).to(dtype);
+  return rescaled(y, dropped, low, !drops).to(dtype);
 }
 
-std::vector<LayerTensor> LoraLinear::tensors() const {
-  return {{.name = "lora_A.weight", .tensor = a_}, {.name = "lora_B.weight", .tensor = b_}};
+at::Tensor LoraLinear::rescaling() const {
+  return magnitude_.to(at::kFloat).div(norm_.of(additions()));
+}
+
+/// y + (c - 1) * W x' + c * low, W without what PiSSA starts from.
+at::Tensor LoraLinear::rescaled(const at::Tensor& y, const at::Tensor& dropped,
+                                const at::Tensor& low, bool same_input) const {
+  const auto c = rescaling();
+  at::Tensor plain;
+  if (same_input) {
+    plain = site_.bias.base.defined() ? y.sub(site_.bias.value()) : y;
+  } else {
+    plain = at::linear(dropped, base_);
+    if (start_.a.defined()) {
+      const auto part = at::linear(at::linear(dropped.to(at::kFloat), start_.a), start_.b);
+      plain = plain.sub(part, settings_.scaling);
+    }
+  }
+  return y.add(c.sub(1).mul(plain)).add(c.mul(low));
+}
+
+bool LoraLinear::can_merge() const { return !bias_.defined() || site_.bias.base.defined(); }
+
+void LoraLinear::merge_into(LayerWeights& weights) const {
+  weights.weight = weights.weight.add(delta_weight());
+  if (magnitude_.defined()) weights.weight = weights.weight.mul(rescaling().unsqueeze(1));
+  if (bias_.defined()) weights.bias = weights.bias.add(bias_.to(at::kFloat), settings_.scaling);
 }
 
 at::Tensor LoraLinear::delta_weight() const {
-  return b_.to(at::kFloat).matmul(a_.to(at::kFloat)).mul(settings_.scaling);
+  auto delta = b_.to(at::kFloat).matmul(a_.to(at::kFloat));
+  if (start_.a.defined()) delta = delta.sub(start_.b.matmul(start_.a));
+  return delta.mul(settings_.scaling);
+}
+
+std::vector<LayerTensor> LoraLinear::tensors() const {
+  std::vector<LayerTensor> tensors{{.name = "lora_A.weight", .tensor = a_},
+                                   {.name = "lora_B.weight", .tensor = b_}};
+  if (bias_.defined()) tensors.push_back({.name = "lora_B.bias", .tensor = bias_, .decay = false});
+  if (magnitude_.defined())
+    tensors.push_back({.name = "lora_magnitude_vector", .tensor = magnitude_});
+  return tensors;
 }
 
 }  // namespace tunefleet::tuners

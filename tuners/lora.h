@@ -5,9 +5,12 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "tuners/config/lora_options.h"
 #include "tuners/linear_adapter.h"
+#include "tuners/lora_initial_values.h"
+#include "tuners/row_norm.h"
 #include "tuners/sites.h"
 
 namespace tunefleet::tuners {
@@ -17,6 +20,13 @@ namespace tunefleet::tuners {
 /// Shapes: x [N, in]; A [r, in]; B [out, r]; y [N, out].
 /// Source: Hu et al. 2021, arXiv:2106.09685, eq. 3; scaling alpha / sqrt(r): Kalajdzievski 2023,
 /// arXiv:2312.03732.
+///
+/// PiSSA and OLoRA start from a part of the base, B0 A0, and train with W - scaling * B0 A0 in W's
+/// place: here a second low-rank update that is fixed and subtracted. The base is never written, so
+/// that other adapters, and none, see it as it is. B0 A0 follows from W and is in no file.
+///
+/// DoRA rescales what is inside, m / |W + scaling * B A| for each output (Liu et al. 2024,
+/// arXiv:2402.09353); the norm is of the base as it was when the adapter was made.
 class LoraLinear : public LinearLayerTuner {
  public:
   /// What of LoraOptions one layer needs, patterns resolved.
@@ -25,27 +35,27 @@ class LoraLinear : public LinearLayerTuner {
     double scaling = 1.0;
     double dropout = 0.0;
     std::string init = "true";          ///< LoraOptions::init_lora_weights.
-    at::ScalarType dtype = at::kFloat;  ///< Of A and B.
+    at::ScalarType dtype = at::kFloat;  ///< Of everything that trains.
+    bool dora = false;
+    bool bias = false;  ///< Whether B has one.
   };
 
-  /// Makes A and B on the device of the site's weight. Initial values are drawn from (seed,
-  /// "<path>.lora_A.<name>" and "….lora_B.<name>"), so that they depend neither on other layers nor
-  /// on the order of creation:
-  ///   true        A U(-1/sqrt(in), 1/sqrt(in)), B 0: starts as the identity
-  ///   gaussian    A N(0, 1/r^2), B 0
-  ///   false       A as for true, B U(-1/sqrt(r), 1/sqrt(r)): not the identity, for tests
-  ///   orthogonal  A, B from the odd and even rows of one random orthogonal [r, r]: B A = 0; even r
-  ///   only
+  /// Makes A and B on the device of the site's weight: see lora_initial_values.h. The site lives
+  /// longer.
   LoraLinear(const LinearSite& site, const std::string& adapter_name, Settings settings,
              uint64_t seed);
 
   /// A and B as the fused kernel takes them: in float32 or the base's dtype (a differentiable cast
   /// where they are in neither).
   std::optional<LowRankUpdate> low_rank() const override;
-  /// The same mathematics in plain operations.
+  /// The same mathematics in plain operations, in PEFT's order.
   at::Tensor forward(const at::Tensor& x, const LinearNext& next,
                      const ForwardContext& context) const override;
-  /// scaling * B A, [out, in] float32: what merging adds to the base's weight.
+  /// False where B has a bias and the layer none to add it to.
+  bool can_merge() const override;
+  void merge_into(LayerWeights& weights) const override;
+  /// scaling * (B A - B0 A0), [out, in] float32: what merging adds to the base's weight, and DoRA
+  /// before it rescales.
   at::Tensor delta_weight() const override;
   std::vector<LayerTensor> tensors() const override;
 
@@ -54,11 +64,24 @@ class LoraLinear : public LinearLayerTuner {
   double scaling() const { return settings_.scaling; }
 
  private:
+  void make_factors(const LoraDraw& draw);
+  std::vector<ScaledFactors> additions() const;
+  /// What DoRA multiplies with, [out] float32: differentiable in the magnitude.
+  at::Tensor rescaling() const;
+  at::Tensor low_rank_output(const at::Tensor& x) const;
+  at::Tensor rescaled(const at::Tensor& y, const at::Tensor& dropped, const at::Tensor& low,
+                      bool same_input) const;
+
+  const LinearSite& site_;
   Settings settings_;
-  at::ScalarType base_dtype_;
+  at::Tensor base_;  ///< The site's weight before anything was merged into it.
   uint64_t stream_;  ///< Of the dropout's draws.
   at::Tensor a_;
   at::Tensor b_;
+  at::Tensor bias_;       ///< [out] or undefined.
+  at::Tensor magnitude_;  ///< [out] or undefined.
+  LoraFactors start_;     ///< A0 and B0; undefined but for PiSSA and OLoRA.
+  RowNorm norm_;
 };
 
 }  // namespace tunefleet::tuners

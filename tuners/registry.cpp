@@ -25,6 +25,7 @@
 #include "tuners/lokr.h"
 #include "tuners/long_lora.h"
 #include "tuners/lora_adapter.h"
+#include "tuners/trainable_tokens.h"
 #include "tuners/miss.h"
 #include "tuners/neftune.h"
 #include "tuners/oft.h"
@@ -62,6 +63,7 @@ const std::vector<TunerEntry>& builtin_tuners() {
       {&VbloraOptions::schema(), &VbloraAdapter::make},
       {&VeraOptions::schema(), &VeraAdapter::make},
       {&WaveftOptions::schema(), &make_waveft},
+      {&TrainableTokensOptions::schema(), &TrainableTokensAdapter::make},
   };
   return entries;
 }

@@ -37,6 +37,8 @@ struct ForwardContext {
   at::Tensor token_keys = {};
   std::shared_ptr<const Boundaries> boundaries = nullptr;  ///< Filled in by the model.
   DropoutFunction dropout_function = nullptr;              ///< Likewise.
+  /// False: low-rank updates run as plain operations through autograd (tuner_backend peft).
+  bool fused = true;
 
   /// x [N, C] with elements dropped with probability p in training, x itself otherwise.
   at::Tensor dropout(const at::Tensor& x, uint64_t stream, double p) const;
@@ -77,13 +79,18 @@ using TensorNext = std::function<at::Tensor(const at::Tensor&)>;
 
 // ---- Linear layers --------------------------------------------------------------------------
 
-/// y += scaling * B(A(dropout(x))): what the fused linear kernel takes any number of.
+/// y += scaling * (B(A(dropout(x))) + bias): what the fused linear kernel takes any number of.
 struct LowRankUpdate {
   at::Tensor a;  ///< [r, in], float32 or the base's dtype.
   at::Tensor b;  ///< [out, r]
   double scaling = 1.0;
   double dropout = 0.0;  ///< Of x, in training.
   uint64_t stream = 0;   ///< Of the dropout's draws.
+  at::Tensor bias = {};  ///< [out], or undefined.
+  /// DoRA, both float32 [out] or undefined: with the update, each output is scaled by magnitude /
+  /// norm, but for the base's bias (see kernels/dora_linear.h). norm takes no gradient.
+  at::Tensor magnitude = {}, norm = {};
+  std::vector<LowRankUpdate> more = {};  ///< Further updates that are part of the same tuner.
 };
 
 using LinearNext = TensorNext;

@@ -27,7 +27,9 @@ TEST(LoraOptionsTest, RefusesValuesOutOfRangeNamingTheField) {
   EXPECT_THAT(refusal({.lora_dropout = 1.0}), HasSubstr("lora_dropout"));
   EXPECT_THAT(refusal({.lora_dropout = std::nan("")}), HasSubstr("lora_dropout"));
   EXPECT_THAT(refusal({.bias = "some"}), HasSubstr("none, all, lora_only"));
-  EXPECT_THAT(refusal({.init_lora_weights = "pissa"}), HasSubstr("\"pissa\""));
+  EXPECT_THAT(refusal({.init_lora_weights = "pissa_niter_"}), HasSubstr("\"pissa_niter_\""));
+  EXPECT_THAT(refusal({.init_lora_weights = "pissa_niter_4x"}), HasSubstr("\"pissa_niter_4x\""));
+  EXPECT_THAT(refusal({.init_lora_weights = "loftq"}), HasSubstr("\"loftq\""));
   EXPECT_THAT(refusal({.lora_dtype = "int8"}), HasSubstr("lora_dtype"));
 }
 
@@ -38,6 +40,37 @@ TEST(LoraOptionsTest, RefusesWhatPeftRefuses) {
   EXPECT_THAT(refusal({.r = 3, .init_lora_weights = "orthogonal"}), HasSubstr("even rank"));
   EXPECT_THAT(refusal({.r = 4, .rank_pattern = {{"x", 3}}, .init_lora_weights = "orthogonal"}),
               HasSubstr("rank_pattern.x 3"));
+  EXPECT_THAT(refusal({.use_dora = true, .lora_bias = true}), HasSubstr("use_dora"));
+  EXPECT_THAT(refusal({.lora_bias = true, .init_lora_weights = "pissa"}),
+              HasSubstr("true or false only: pissa"));
+}
+
+TEST(LoraOptionsTest, TrainedTokensAreAListOrListsOfModules) {
+  const auto tokens = [](const char* json) {
+    return trained_tokens({.trainable_token_indices = {json}});
+  };
+  EXPECT_TRUE(tokens("null")->empty());
+  ASSERT_EQ(tokens("[7, 300]")->size(), 1u);
+  EXPECT_EQ(tokens("[7, 300]")->front().module, "");
+  EXPECT_THAT(tokens("[7, 300]")->front().rows, ElementsAre(7, 300));
+  const auto lists = tokens(R"({"embed_tokens": [1], "lm_head": [2, 0]})");
+  ASSERT_EQ(lists->size(), 2u);
+  EXPECT_EQ(lists->back().module, "lm_head");
+  EXPECT_THAT(lists->back().rows, ElementsAre(2, 0));
+  for (const char* wrong : {"7", "[]", "[-1]", "[1, 1]", "[1.5]", R"({"embed_tokens": "x"})"}) {
+    EXPECT_THAT(refusal({.trainable_token_indices = {wrong}}),
+                HasSubstr("trainable_token_indices"))
+        << wrong;
+  }
+}
+
+TEST(LoraOptionsTest, SomeInitialValuesComeFromTheBase) {
+  EXPECT_FALSE(base_init_of("true") || base_init_of("gaussian") || base_init_of("pissa_niter_x"));
+  EXPECT_EQ(base_init_of("pissa")->niter, -1);
+  EXPECT_EQ(base_init_of("pissa_niter_16")->niter, 16);
+  EXPECT_TRUE(base_init_of("olora")->qr);
+  for (const char* word : {"pissa", "pissa_niter_4", "olora"})
+    EXPECT_TRUE(validate({.init_lora_weights = word})) << word;
 }
 
 TEST(LoraOptionsTest, RefusesExpressionsThatDoNotCompile) {
@@ -104,9 +137,6 @@ TEST(LoraOptionsFromJobTest, TheRegexWins) {
 TEST(LoraOptionsFromJobTest, HandsOnWhatValidationRefuses) {
   JobSpec spec;
   spec.lora_rank = 0;
-  EXPECT_FALSE(lora_options_from_job(spec));
-  spec.lora_rank = 8;
-  spec.target_modules = {"all-embedding"};
   EXPECT_FALSE(lora_options_from_job(spec));
 }
 

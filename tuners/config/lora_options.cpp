@@ -5,7 +5,10 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
+#include <nlohmann/json.hpp>
+#include <set>
 #include <utility>
 
 #include "tuners/config/python_regex.h"
@@ -89,6 +92,41 @@ Status check_layers(const LoraOptions& options) {
   return {};
 }
 
+constexpr std::string_view kApproximatePissa = "pissa_niter_";
+
+/// PEFT refuses the same combinations.
+Status check_lora_bias(const LoraOptions& options) {
+  if (!options.lora_bias) return {};
+  if (options.use_dora)
+    return fail(ErrorCode::kInvalidArgument, "LoRA option lora_bias does not go with use_dora");
+  if (options.init_lora_weights == "true" || options.init_lora_weights == "false") return {};
+  return fail(
+      ErrorCode::kInvalidArgument,
+      fmt::format("LoRA option lora_bias goes with init_lora_weights true or false only: {}",
+                  options.init_lora_weights));
+}
+
+Status check_trained_tokens(const LoraOptions& options) {
+  const auto tokens = trained_tokens(options);
+  return tokens ? Status{} : fail(tokens.error());
+}
+
+Result<std::vector<int64_t>> token_rows(const nlohmann::json& list) {
+  std::vector<int64_t> rows;
+  std::set<int64_t> seen;
+  for (const auto& each : list) {
+    const bool whole = each.is_number_integer() && each.get<int64_t>() >= 0;
+    if (!whole || !seen.insert(each.get<int64_t>()).second) {
+      return fail(
+          ErrorCode::kInvalidArgument,
+          fmt::format("trainable_token_indices takes token ids, each once: {}", each.dump()));
+    }
+    rows.push_back(each.get<int64_t>());
+  }
+  if (!rows.empty()) return rows;
+  return fail(ErrorCode::kInvalidArgument, "trainable_token_indices names no token: []");
+}
+
 template <typename T>
 T pattern_value(const Pattern<T>& pattern, std::string_view path, T otherwise) {
   const auto found = find_pattern(pattern, path);
@@ -99,11 +137,6 @@ Result<TargetModules> targets_of_job(const JobSpec& spec) {
   if (spec.target_regex) return TargetModules{.regex = spec.target_regex};
   TargetModules targets;
   for (const auto& name : spec.target_modules) {
-    if (name == "all-embedding") {
-      return fail(ErrorCode::kInvalidArgument,
-                  "LoRA acts on linear layers; to train embeddings in full, put them into "
-                  "modules_to_save: target_modules all-embedding");
-    }
     if (is_all_linear(name)) {
       targets.all_linear = true;
     } else {
@@ -116,15 +149,16 @@ Result<TargetModules> targets_of_job(const JobSpec& spec) {
 }  // namespace
 
 Status validate(const LoraOptions& options) {
-  for (const auto& check : {check_numbers, check_regexes, check_layers}) {
+  for (const auto& check :
+       {check_numbers, check_regexes, check_layers, check_lora_bias, check_trained_tokens}) {
     if (auto status = check(options); !status) return status;
   }
   if (auto status = check_word("bias", options.bias, {"none", "all", "lora_only"}); !status)
     return status;
-  if (auto status = check_word("init_lora_weights", options.init_lora_weights,
-                               {"true", "false", "gaussian", "orthogonal"});
-      !status) {
-    return status;
+  if (!base_init_of(options.init_lora_weights)) {
+    auto status = check_word("init_lora_weights", options.init_lora_weights,
+                             {"true", "false", "gaussian", "orthogonal", "pissa", "olora"});
+    if (!status) return status;
   }
   if (!options.lora_dtype) return {};
   return check_word("lora_dtype", *options.lora_dtype, {"float32", "bfloat16", "float16"});
@@ -159,6 +193,37 @@ LoraOptions::operator ModuleSelection() const {
           .layers_to_transform = layers_to_transform,
           .layers_pattern = layers_pattern,
           .bias = bias};
+}
+
+Result<std::vector<TrainedTokens>> trained_tokens(const LoraOptions& options) {
+  const auto json = nlohmann::json::parse(options.trainable_token_indices.text, nullptr, false);
+  std::vector<TrainedTokens> tokens;
+  if (json.is_null()) return tokens;
+  if (!json.is_structured()) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("trainable_token_indices is neither a list of token ids nor a map from "
+                            "module names to such lists: {}",
+                            options.trainable_token_indices.text));
+  }
+  const auto lists = json.is_array() ? nlohmann::json{{"", json}} : json;
+  for (const auto& [module, list] : lists.items()) {
+    auto rows = token_rows(list.is_array() ? list : nlohmann::json::array({list}));
+    if (!rows) return fail(rows.error());
+    tokens.push_back({.module = module, .rows = *std::move(rows)});
+  }
+  return tokens;
+}
+
+std::optional<BaseInit> base_init_of(const std::string& word) {
+  if (word == "pissa") return BaseInit{};
+  if (word == "olora") return BaseInit{.qr = true};
+  if (!word.starts_with(kApproximatePissa)) return std::nullopt;
+  BaseInit init;
+  const char* end = word.data() + word.size();
+  const auto [stop, error] =
+      std::from_chars(word.data() + kApproximatePissa.size(), end, init.niter);
+  if (error != std::errc() || stop != end || init.niter < 0) return std::nullopt;
+  return init;
 }
 
 int64_t rank_of(const LoraOptions& options, std::string_view path) {

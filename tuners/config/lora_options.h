@@ -30,8 +30,13 @@ struct LoraOptions {
   Pattern<double> alpha_pattern{};             ///< lora_alpha of single modules.
   std::string bias = "none";                   ///< Which biases train: none | all | lora_only.
   bool use_rslora = false;                     ///< Scaling alpha / sqrt(r).
-  std::string init_lora_weights = "true";      ///< true | false | gaussian | orthogonal.
-  std::optional<std::string> lora_dtype{};     ///< float32 | bfloat16 | float16; unset: float32.
+  bool use_dora = false;                       ///< Trains the length of each weight row apart.
+  bool lora_bias = false;                      ///< B has a bias.
+  /// true | false | gaussian | orthogonal | pissa | pissa_niter_<number> | olora.
+  std::string init_lora_weights = "true";
+  /// Rows of embeddings that train: a list (of the input embedding), or module name -> list.
+  JsonText trainable_token_indices{};
+  std::optional<std::string> lora_dtype{};  ///< float32 | bfloat16 | float16; unset: float32.
 
   // Said about the adapter, without effect on the maths.
   std::optional<std::string> base_model_name_or_path{};
@@ -51,6 +56,23 @@ Status validate(const LoraOptions& options);
 
 /// The options a job asks for; `validate` has passed. `all-linear` may stand beside other names.
 Result<LoraOptions> lora_options_from_job(const JobSpec& spec);
+
+/// Rows of one embedding that train, in the file's order.
+struct TrainedTokens {
+  std::string module;  ///< Matched as modules_to_save are; empty: the input embedding.
+  std::vector<int64_t> rows;
+};
+/// What trainable_token_indices says. kInvalidArgument for other JSON than its two forms, for
+/// numbers below 0 and for one that stands twice.
+Result<std::vector<TrainedTokens>> trained_tokens(const LoraOptions& options);
+
+/// How A and B start from the base's weights: then the base is used without what they started from.
+struct BaseInit {
+  bool qr = false;     ///< OLoRA; otherwise PiSSA.
+  int64_t niter = -1;  ///< Iterations of PiSSA's approximate decomposition; -1: the exact one.
+};
+/// Unset for the initial values that do not look at the base.
+std::optional<BaseInit> base_init_of(const std::string& init_lora_weights);
 
 /// r and lora_alpha of the module at `path`, patterns considered.
 int64_t rank_of(const LoraOptions& options, std::string_view path);

@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <cctype>
+
 #include "tuners/config/lora_options.h"
 
 /// LoRA's adapter_config.json, in PEFT's form (0.21) and in ms-swift's, which has a few keys more.
@@ -21,10 +24,20 @@ std::vector<TunerOption> option_rows() {
       {.key = "use_rslora",
        .help = "Scale by lora_alpha / sqrt(r).",
        .ref = ref_of<&LoraOptions::use_rslora>},
+      {.key = "use_dora",
+       .help = "DoRA: train the length of each weight row apart from its direction.",
+       .ref = ref_of<&LoraOptions::use_dora>},
+      {.key = "lora_bias",
+       .help = "B has a bias that trains.",
+       .ref = ref_of<&LoraOptions::lora_bias>},
       {.key = "init_lora_weights",
-       .help = "How the update starts; only `false` does not start at zero.",
+       .help = "How the update starts; only `false` does not start without effect. pissa, "
+               "pissa_niter_<iterations> and olora start from parts of the base's weights.",
        .ref = ref_of<&LoraOptions::init_lora_weights>,
-       .allowed = {"true", "false", "gaussian", "orthogonal"}},
+       .allowed = {"true", "false", "gaussian", "orthogonal", "pissa", "pissa_niter_#", "olora"}},
+      {.key = "trainable_token_indices",
+       .help = "Ids of tokens whose embeddings train: a list, or module name -> list.",
+       .ref = ref_of<&LoraOptions::trainable_token_indices>},
       {.key = "rank_pattern",
        .help = "Module name -> rank, where it differs from r.",
        .ref = ref_of<&LoraOptions::rank_pattern>,
@@ -83,8 +96,6 @@ std::vector<TunerOption> option_rows() {
 std::vector<FixedKey> fixed_rows() {
   std::vector<FixedKey> rows{{"ensure_weight_tying", "false"},
                              {"fan_in_fan_out", "false"},
-                             {"lora_bias", "false"},
-                             {"use_dora", "false"},
                              {"use_qalora", "false"},
                              {"use_bdlora", "null"},
                              {"alora_invocation_tokens", "null"},
@@ -94,7 +105,6 @@ std::vector<FixedKey> fixed_rows() {
                              {"megatron_config", "null"},
                              {"monteclora_config", "null"},
                              {"target_parameters", "null"},
-                             {"trainable_token_indices", "null"},
                              {"velora_config", "null"}};
   for (const std::string_view key : {"corda_config", "eva_config", "lora_ga_config"})
     rows.push_back({.key = key, .json = "null", .ignored = true});
@@ -109,9 +119,12 @@ std::vector<FixedKey> fixed_rows() {
   return rows;
 }
 
-/// Words of ms-swift 2.x; "auto" means none.
+/// Words of ms-swift 2.x; "auto" means none. PEFT takes "OLoRA" and "Gaussian" too.
 void normalise(void* options) {
   auto& dtype = static_cast<LoraOptions*>(options)->lora_dtype;
+  auto& init = static_cast<LoraOptions*>(options)->init_lora_weights;
+  std::transform(init.begin(), init.end(), init.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   if (dtype == "fp32") dtype = "float32";
   if (dtype == "fp16") dtype = "float16";
   if (dtype == "bf16") dtype = "bfloat16";
@@ -121,18 +134,19 @@ void normalise(void* options) {
 }  // namespace
 
 const TunerSchema& LoraOptions::schema() {
-  static const TunerSchema schema{.name = "lora",
-                                  .peft_type = "LORA",
-                                  .swift_type = "LORA",
-                                  .summary = "low-rank updates of linear layers",
-                                  .source = "arXiv:2106.09685",
-                                  .can_merge = true,
-                                  .options = option_rows(),
-                                  .fixed = fixed_rows(),
-                                  .make = &make_options<LoraOptions>,
-                                  .clone = &clone_options<LoraOptions>,
-                                  .check = &checked<LoraOptions, &validate>,
-                                  .normalise = &normalise};
+  static const TunerSchema schema{
+      .name = "lora",
+      .peft_type = "LORA",
+      .swift_type = "LORA",
+      .summary = "low-rank updates of linear layers, embeddings and convolutions",
+      .source = "arXiv:2106.09685",
+      .can_merge = true,
+      .options = option_rows(),
+      .fixed = fixed_rows(),
+      .make = &make_options<LoraOptions>,
+      .clone = &clone_options<LoraOptions>,
+      .check = &checked<LoraOptions, &validate>,
+      .normalise = &normalise};
   return schema;
 }
 

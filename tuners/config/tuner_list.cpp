@@ -17,6 +17,7 @@
 #include "tuners/config/lokr_options.h"
 #include "tuners/config/long_lora_options.h"
 #include "tuners/config/lora_options.h"
+#include "tuners/config/trainable_tokens_options.h"
 #include "tuners/config/miss_options.h"
 #include "tuners/config/neftune_options.h"
 #include "tuners/config/oft_options.h"
@@ -54,6 +55,7 @@ const std::vector<const TunerSchema*>& tuner_schemas() {
       &VbloraOptions::schema(),
       &VeraOptions::schema(),
       &WaveftOptions::schema(),
+      &TrainableTokensOptions::schema(),
   };
   return schemas;
 }

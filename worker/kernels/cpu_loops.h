@@ -50,4 +50,13 @@ template <typename T>
 void dropout(const T* x, T* out, const int64_t* token_keys, int64_t rows, int64_t width,
              uint64_t key, double p);
 
+/// y[n,c] = u[n,c] * scale[c] + bias[c]; `bias` may be null. y may be u.
+template <typename T>
+void rescale(const T* u, const float* scale, const float* bias, T* y, int64_t rows, int64_t width);
+
+/// du[n,c] = dy[n,c] * scale[c]; sums[c] += sum over n of dy[n,c] * u[n,c].
+template <typename T>
+void rescale_backward(const T* dy, const T* u, const float* scale, T* du, float* sums,
+                      int64_t rows, int64_t width);
+
 }  // namespace tunefleet::kernels::cpu

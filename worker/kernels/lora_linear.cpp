@@ -1,5 +1,8 @@
 #include "worker/kernels/lora_linear.h"
 
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <memory>
@@ -14,103 +17,251 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-/// What backward needs beside tensors.
+/// Which inputs are what, and what else backward needs beside tensors. Inputs in order: x, and for
+/// each layer its weight, its bias if it has one, and for each update A, B and its bias if it has
+/// one.
 struct Call : torch::CustomClassHolder {
   struct Update {
-    double scaling;
-    double dropout;
-    uint64_t key;
+    double scaling = 1.0;
+    double dropout = 0.0;
+    uint64_t key = 0;
+    size_t a = 0;  ///< Number of A among the inputs; B is the next, then the bias.
+    bool bias = false;
   };
-  std::vector<Update> updates;
-  bool bias = false;
+  struct Layer {
+    size_t weight = 0;  ///< Likewise; its bias is the next.
+    bool bias = false;
+    std::vector<Update> updates{};
+  };
+  std::vector<Layer> layers;
+  size_t inputs = 1;
   Product product = Product::kFast;
   at::Tensor token_keys;
-  /// Number of A_i among the inputs; B_i is the next.
-  size_t factor(size_t i) const { return 2 + (bias ? 1 : 0) + 2 * i; }
 };
 using CallPointer = c10::intrusive_ptr<Call>;
 
-at::Tensor input_of(const Call& call, size_t i, const at::Tensor& x) {
-  const auto& update = call.updates[i];
-  return update.dropout > 0.0 ? dropout(x, call.token_keys, update.key, update.dropout) : x;
+/// Calls `visit`(update, its layer's number) for the updates of one kind, in the order in which
+/// their r columns stand side by side.
+template <typename Visit>
+void for_updates(const Call& call, bool with_dropout, const Visit& visit) {
+  for (size_t l = 0; l < call.layers.size(); ++l) {
+    for (const auto& update : call.layers[l].updates) {
+      if ((update.dropout > 0.0) == with_dropout) visit(update, l);
+    }
+  }
 }
 
-/// Inputs in order: x, weight, bias if there is one, A_0, B_0, A_1, B_1, …
-class LoraLinear : public torch::autograd::Function<LoraLinear> {
+/// The A of all updates without dropout below each other, [R, in] in x's dtype; undefined when
+/// there is none.
+at::Tensor shared_a(const Call& call, const variable_list& in, at::ScalarType dtype) {
+  variable_list parts;
+  for_updates(call, false,
+              [&](const auto& update, size_t) { parts.push_back(in[update.a].to(dtype)); });
+  if (parts.empty()) return {};
+  return parts.size() == 1 ? parts.front() : at::cat(parts);
+}
+
+/// s * B in `dtype`, rounded once.
+at::Tensor scaled_b(const Call::Update& update, const at::Tensor& b, at::ScalarType dtype) {
+  return update.scaling == 1.0 ? b.to(dtype) : b.mul(update.scaling).to(dtype);
+}
+
+/// The layer's own bias and those of its updates together; undefined when there are none.
+at::Tensor whole_bias(const Call::Layer& layer, const variable_list& in, at::ScalarType dtype) {
+  at::Tensor bias = layer.bias ? in[layer.weight + 1] : at::Tensor();
+  for (const auto& update : layer.updates) {
+    if (!update.bias) continue;
+    const auto own = in[update.a + 2].mul(update.scaling);
+    bias = bias.defined() ? own.add(bias) : own;
+  }
+  return bias.defined() ? bias.to(dtype) : bias;
+}
+
+/// One backward pass.
+class Backward {
  public:
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
-                            at::TensorList others, const CallPointer& call) {
-    auto y = matmul_nt(x, weight, call->bias ? others.front() : at::Tensor(), call->product);
-    variable_list saved{x, weight};
-    for (size_t i = 0; i < call->updates.size(); ++i) {
-      const auto& a = others[call->factor(i) - 2];
-      const auto& b = others[call->factor(i) - 1];
-      const auto t = input_of(*call, i, x).matmul(a.to(x.scalar_type()).t());
-      y.addmm_(t, b.to(x.scalar_type()).t(), 1, call->updates[i].scaling);
-      saved.insert(saved.end(), {a, b, t});
+  Backward(AutogradContext* ctx, const Call& call, const variable_list& grads)
+      : ctx_(ctx), call_(call), saved_(ctx->get_saved_variables()), out_(call.inputs) {
+    for (const auto& grad : grads) dy_.push_back(grad.defined() ? grad.contiguous() : at::Tensor());
+  }
+
+  variable_list run() {
+    for (size_t l = 0; l < call_.layers.size(); ++l) {
+      if (dy_[l].defined()) base(call_.layers[l], dy_[l]);
     }
+    without_dropout();
+    size_t t = call_.inputs + 1;  // those with dropout have a t each, behind the shared one
+    for_updates(call_, true, [&](const auto& update, size_t layer) {
+      const auto& own = saved_[t++];
+      if (dy_[layer].defined()) with_dropout(update, dy_[layer], own);
+    });
+    out_.push_back(at::Tensor());  // the call
+    return std::move(out_);
+  }
+
+ private:
+  bool needs(size_t input) const { return ctx_->needs_input_grad(input); }
+  const at::Tensor& x() const { return saved_[0]; }
+
+  void base(const Call::Layer& layer, const at::Tensor& dy) {
+    const auto& weight = saved_[layer.weight];
+    if (needs(0)) add_to_dx(matmul_nn(dy, weight));
+    if (needs(layer.weight)) out_[layer.weight] = dy.t().matmul(x());
+    if (layer.bias && needs(layer.weight + 1)) out_[layer.weight + 1] = dy.sum(0);
+    for (const auto& update : layer.updates) {
+      if (!update.bias || !needs(update.a + 2)) continue;
+      out_[update.a + 2] =
+          dy.sum(0, false, at::kFloat).mul_(update.scaling).to(saved_[update.a + 2].scalar_type());
+    }
+  }
+
+  void add_to_dx(const at::Tensor& part) {
+    if (out_[0].defined()) {
+      out_[0].add_(part);
+    } else {
+      out_[0] = part;
+    }
+  }
+
+  void db(const Call::Update& update, const at::Tensor& dy, const at::Tensor& t) {
+    if (!needs(update.a + 1)) return;
+    const auto dtype = saved_[update.a + 1].scalar_type();
+    out_[update.a + 1] = dy.t().matmul(t).to(dtype).mul_(update.scaling);
+  }
+
+  /// All g side by side, [N, R]: x and dx are met once for all of them.
+  void without_dropout() {
+    const auto a = shared_a(call_, saved_, x().scalar_type());
+    if (!a.defined()) return;
+    const auto& t = saved_[call_.inputs];
+    const auto g = at::empty({x().size(0), a.size(0)}, x().options());
+    bool any = false;
+    int64_t column = 0;
+    for_updates(call_, false, [&](const auto& update, size_t layer) {
+      const int64_t r = saved_[update.a].size(0);
+      auto own = g.narrow(1, column, r);
+      if (dy_[layer].defined()) {
+        db(update, dy_[layer], t.narrow(1, column, r));
+        at::mm_out(own, dy_[layer], scaled_b(update, saved_[update.a + 1], g.scalar_type()));
+        any |= needs(update.a);
+      } else {
+        own.zero_();
+      }
+      column += r;
+    });
+    if (any) split_da(g.t().matmul(x()));
+    if (needs(0)) out_[0].addmm_(g, a);
+  }
+
+  void split_da(const at::Tensor& da) {
+    int64_t row = 0;
+    for_updates(call_, false, [&](const auto& update, size_t) {
+      const auto& a = saved_[update.a];
+      if (needs(update.a)) out_[update.a] = da.narrow(0, row, a.size(0)).to(a.scalar_type());
+      row += a.size(0);
+    });
+  }
+
+  void with_dropout(const Call::Update& update, const at::Tensor& dy, const at::Tensor& t) {
+    const auto drop = [&](const at::Tensor& v) {
+      return dropout(v, call_.token_keys, update.key, update.dropout);
+    };
+    const auto& a = saved_[update.a];
+    db(update, dy, t);
+    const auto g = dy.matmul(scaled_b(update, saved_[update.a + 1], dy.scalar_type()));
+    if (needs(update.a)) out_[update.a] = g.t().matmul(drop(x())).to(a.scalar_type());
+    if (needs(0)) add_to_dx(drop(g.matmul(a.to(dy.scalar_type()))));
+  }
+
+  AutogradContext* ctx_;
+  const Call& call_;
+  variable_list saved_;  ///< The inputs, the shared t, then the t of each update with dropout.
+  variable_list dy_;
+  variable_list out_;
+};
+
+class LoraLinears : public torch::autograd::Function<LoraLinears> {
+ public:
+  static variable_list forward(AutogradContext* ctx, const at::Tensor& x, at::TensorList others,
+                               const CallPointer& call) {
+    variable_list in{x};
+    in.insert(in.end(), others.begin(), others.end());
+    const auto dtype = x.scalar_type();
+    variable_list outputs;
+    for (const auto& layer : call->layers) {
+      outputs.push_back(
+          matmul_nt(x, in[layer.weight], whole_bias(layer, in, dtype), call->product));
+    }
+    variable_list saved = in;
+    const auto a = shared_a(*call, in, dtype);
+    saved.push_back(a.defined() ? x.matmul(a.t()) : at::Tensor());
+    const auto add = [&](const auto& update, size_t layer, const at::Tensor& t) {
+      outputs[layer].addmm_(t, in[update.a + 1].to(dtype).t(), 1, update.scaling);
+    };
+    int64_t column = 0;
+    for_updates(*call, false, [&](const auto& update, size_t layer) {
+      const int64_t r = in[update.a].size(0);
+      add(update, layer, saved[call->inputs].narrow(1, column, r));
+      column += r;
+    });
+    for_updates(*call, true, [&](const auto& update, size_t layer) {
+      const auto dropped = dropout(x, call->token_keys, update.key, update.dropout);
+      saved.push_back(dropped.matmul(in[update.a].to(dtype).t()));
+      add(update, layer, saved.back());
+    });
     ctx->save_for_backward(std::move(saved));
     ctx->saved_data["call"] = c10::IValue::make_capsule(call);
-    return y;
+    return outputs;
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto call = c10::static_intrusive_pointer_cast<Call>(ctx->saved_data["call"].toCapsule());
-    const auto saved = ctx->get_saved_variables();
-    const auto& x = saved[0];
-    const auto& weight = saved[1];
-    const auto dy = grads[0].contiguous();
-    variable_list out(call->factor(call->updates.size()) + 1);
-    at::Tensor dx;
-    if (ctx->needs_input_grad(0)) dx = matmul_nn(dy, weight);
-    if (ctx->needs_input_grad(1)) out[1] = dy.t().matmul(x);
-    if (call->bias && ctx->needs_input_grad(2)) out[2] = dy.sum(0);
-    for (size_t i = 0; i < call->updates.size(); ++i) {
-      const auto& a = saved[2 + 3 * i];
-      const auto& b = saved[3 + 3 * i];
-      const auto& t = saved[4 + 3 * i];
-      const double scaling = call->updates[i].scaling;
-      const auto g = dy.matmul(b.to(dy.scalar_type())).mul_(scaling);
-      const size_t factor = call->factor(i);
-      if (ctx->needs_input_grad(factor)) {
-        out[factor] = g.t().matmul(input_of(*call, i, x)).to(a.scalar_type());
-      }
-      if (ctx->needs_input_grad(factor + 1)) {
-        out[factor + 1] = dy.t().matmul(t).to(b.scalar_type()).mul_(scaling);
-      }
-      if (!dx.defined()) continue;
-      const auto narrow = a.to(dy.scalar_type());
-      if (call->updates[i].dropout > 0.0) {
-        dx.add_(input_of(*call, i, g.matmul(narrow)));
-      } else {
-        dx.addmm_(g, narrow);
-      }
-    }
-    out[0] = dx;
-    return out;
+    return Backward(ctx, *call, grads).run();
   }
 };
 
+/// Notes down one layer and appends its tensors to `others`.
+void add_layer(Call& call, variable_list& others, LoraLayer layer,
+               const tuners::ForwardContext& context) {
+  const auto add = [&](at::Tensor tensor) {
+    others.push_back(std::move(tensor));
+    return call.inputs++;
+  };
+  Call::Layer noted{.weight = add(std::move(layer.weight)), .bias = layer.bias.defined()};
+  if (noted.bias) add(std::move(layer.bias));
+  for (auto& update : layer.updates) {
+    const size_t a = add(std::move(update.a));
+    add(std::move(update.b));
+    const bool bias = update.bias.defined();
+    if (bias) add(std::move(update.bias));
+    noted.updates.push_back({.scaling = update.scaling,
+                             .dropout = context.training ? update.dropout : 0.0,
+                             .key = dropout_key(context, update.stream),
+                             .a = a,
+                             .bias = bias});
+  }
+  call.layers.push_back(std::move(noted));
+}
+
 }  // namespace
+
+std::vector<at::Tensor> lora_linears(const at::Tensor& x, std::vector<LoraLayer> layers,
+                                     const tuners::ForwardContext& context) {
+  auto call = c10::make_intrusive<Call>();
+  call->token_keys = context.token_keys;
+  // Outside training the digits count for more than the time: logits compare with transformers'.
+  call->product = context.training ? Product::kFast : Product::kReference;
+  variable_list others;
+  for (auto& layer : layers) add_layer(*call, others, std::move(layer), context);
+  return LoraLinears::apply(x, at::TensorList(others), call);
+}
 
 at::Tensor lora_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                        std::vector<tuners::LowRankUpdate> updates,
                        const tuners::ForwardContext& context) {
-  auto call = c10::make_intrusive<Call>();
-  call->token_keys = context.token_keys;
-  call->bias = bias.defined();
-  // Outside training the digits count for more than the time: logits compare with transformers'.
-  call->product = context.training ? Product::kFast : Product::kReference;
-  std::vector<at::Tensor> others;
-  others.reserve(2 * updates.size() + 1);
-  if (call->bias) others.push_back(bias);
-  for (auto& update : updates) {
-    const double p = context.training ? update.dropout : 0.0;
-    call->updates.push_back({update.scaling, p, dropout_key(context, update.stream)});
-    others.push_back(std::move(update.a));
-    others.push_back(std::move(update.b));
-  }
-  return LoraLinear::apply(x, weight, at::TensorList(others), call);
+  std::vector<LoraLayer> layer;
+  layer.push_back({.weight = weight, .bias = bias, .updates = std::move(updates)});
+  return lora_linears(x, std::move(layer), context).front();
 }
 
 }  // namespace tunefleet::kernels

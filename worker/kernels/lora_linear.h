@@ -8,15 +8,27 @@
 
 namespace tunefleet::kernels {
 
-/// y = x W^T + b + sum_i scaling_i * B_i(A_i(dropout_i(x))), as one autograd node.
+/// A linear layer with its low-rank updates, one of several that read the same x.
+struct LoraLayer {
+  at::Tensor weight;  ///< [out, in]
+  at::Tensor bias;    ///< [out], or undefined.
+  /// A_i [r_i, in], B_i [out, r_i], the bias beside B_i [out]: in float32 or x's dtype.
+  std::vector<tuners::LowRankUpdate> updates;
+};
+
+/// y = x W^T + b + sum_i scaling_i * (B_i(A_i(dropout_i(x))) + bias_i), as one autograd node.
 ///
-/// x [N, in]; weight [out, in]; bias [out] or undefined; A_i [r_i, in], B_i [out, r_i] in float32
-/// or x's dtype; y [N, out]. Only x and the r-wide A_i x are kept for backward. dX = dY W + sum g_i
+/// x [N, in]; y [N, out]. Only x and the r-wide A_i x are kept for backward. dX = dY W + sum g_i
 /// A_i goes into one buffer, and is left out where x needs no gradient; dropout masks are drawn
 /// again instead of stored. Gradients: dB = s dY^T t, g = s dY B, dA = g^T x (Hu et al. 2021, eq.
 /// 3, by hand).
 at::Tensor lora_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                        std::vector<tuners::LowRankUpdate> updates,
                        const tuners::ForwardContext& context);
+
+/// The same for layers of one input (q, k and v; gate and up), each y in its place: x is read once
+/// for all updates without dropout, and all layers' dX go into one buffer.
+std::vector<at::Tensor> lora_linears(const at::Tensor& x, std::vector<LoraLayer> layers,
+                                     const tuners::ForwardContext& context);
 
 }  // namespace tunefleet::kernels

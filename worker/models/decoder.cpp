@@ -76,15 +76,15 @@ at::Tensor Decoder::self_attention(size_t index, const at::Tensor& x, const Pass
                                    const LayerState& state) const {
   const auto& layer = *layers_.all()[index];
   const int64_t dim = config_.head_dim;
-  const auto project = [&](const tuners::LinearSite& site, const tuners::ParameterSlot& norm) {
-    return kernels::rope(heads_of(linear(site, x, pass.context), dim, norm, config_.rms_norm_eps),
-                         pass.angles.cos, pass.angles.sin);
+  const auto projected = linears({&layer.q_proj, &layer.k_proj, &layer.v_proj}, x, pass.context);
+  const auto rotated = [&](const at::Tensor& y, const tuners::ParameterSlot& norm) {
+    return kernels::rope(heads_of(y, dim, norm, config_.rms_norm_eps), pass.angles.cos,
+                         pass.angles.sin);
   };
   tuners::AttentionInput input{
-      .q = project(layer.q_proj, layer.q_norm),
-      .k = project(layer.k_proj, layer.k_norm),
-      .v =
-          linear(layer.v_proj, x, pass.context).view({x.size(0), config_.num_key_value_heads, dim}),
+      .q = rotated(projected[0], layer.q_norm),
+      .k = rotated(projected[1], layer.k_norm),
+      .v = projected[2].view({x.size(0), config_.num_key_value_heads, dim}),
       .boundaries = pass.context.boundaries};
   if (state.cache != nullptr) {
     const double scale = 1.0 / std::sqrt(static_cast<double>(dim));
@@ -106,10 +106,8 @@ at::Tensor Decoder::self_attention(size_t index, const at::Tensor& x, const Pass
 
 at::Tensor Decoder::mlp(const DecoderLayer& layer, const at::Tensor& x,
                         const tuners::ForwardContext& context) const {
-  return linear(
-      layer.down_proj,
-      kernels::swiglu(linear(layer.gate_proj, x, context), linear(layer.up_proj, x, context)),
-      context);
+  const auto wide = linears({&layer.gate_proj, &layer.up_proj}, x, context);
+  return linear(layer.down_proj, kernels::swiglu(wide[0], wide[1]), context);
 }
 
 at::Tensor Decoder::run_layer(size_t index, const at::Tensor& x, const Pass& pass,
