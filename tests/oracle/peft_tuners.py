@@ -76,7 +76,9 @@ class Oracle:
     def keys(self):
         """File key, without prefix, of every trainable parameter: the stored tensor that shares its memory."""
         from peft import get_peft_model_state_dict
-        stored = {tensor.data_ptr(): key for key, tensor in get_peft_model_state_dict(self.model).items()}
+        stored = {}
+        for key, tensor in get_peft_model_state_dict(self.model).items():
+            stored.setdefault(tensor.data_ptr(), key)  # of tied modules, the first
         found = {}
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad:

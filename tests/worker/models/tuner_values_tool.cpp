@@ -101,7 +101,8 @@ class Values {
     loss.backward();
     out["loss"] = loss.detach();
     for (const auto& each : adapter().tensors()) {
-      if (each.tensor.grad().defined()) out["grad." + each.key] = each.tensor.grad().clone();
+      if (each.trains && each.tensor.grad().defined())
+        out["grad." + each.key] = each.tensor.grad().clone();
     }
     return {};
   }
@@ -127,7 +128,8 @@ class Values {
     }
     out["step_losses"] = torch::tensor(losses);
     for (const auto& each : adapter().tensors()) {
-      if (each.tensor.requires_grad()) out["step." + each.key] = each.tensor.detach().clone();
+      if (each.trains && each.tensor.requires_grad())
+        out["step." + each.key] = each.tensor.detach().clone();
     }
     out["final_logits"] = logits();
   }
