@@ -170,8 +170,15 @@ void Decoder::start_cache(KvCache& cache, const std::vector<tuners::KeysValues>&
 
 at::Tensor Decoder::hidden_states(const TokenBatch& batch, const tuners::ForwardContext& context,
                                   KvCache* cache, const at::Tensor& checkpoint_anchor) const {
-  const auto pass = std::make_shared<Pass>(make_pass(batch, context, cache));
   VirtualTokens prompt;
+  const auto x = all_states(batch, context, cache, checkpoint_anchor, prompt);
+  return prompt.count > 0 ? prompt.without(x) : x;
+}
+
+at::Tensor Decoder::all_states(const TokenBatch& batch, const tuners::ForwardContext& context,
+                               KvCache* cache, const at::Tensor& checkpoint_anchor,
+                               VirtualTokens& prompt) const {
+  const auto pass = std::make_shared<Pass>(make_pass(batch, context, cache));
   auto x = embed(batch, *pass, prompt);
   std::vector<tuners::KeysValues> prefix;
   if (pass->prefix.count > 0) {
@@ -193,7 +200,7 @@ at::Tensor Decoder::hidden_states(const TokenBatch& batch, const tuners::Forward
     }
   }
   if (cache != nullptr) cache->length += x.size(0);
-  return prompt.count > 0 ? prompt.without(x) : x;
+  return x;
 }
 
 at::Tensor Decoder::checkpointed_layer(size_t index, const at::Tensor& x,
@@ -220,18 +227,21 @@ at::Tensor Decoder::logits(const at::Tensor& hidden, const tuners::ForwardContex
 at::Tensor Decoder::loss(const TokenBatch& batch, const tuners::ForwardContext& context,
                          double scale, kernels::CrossEntropySums* sums,
                          const at::Tensor& checkpoint_anchor) const {
-  const auto labelled = labelled_rows(batch);
+  VirtualTokens prompt;
+  const auto states = all_states(batch, context, nullptr, checkpoint_anchor, prompt);
+  // The last virtual token of a sequence predicts its first real one.
+  const auto labelled = labelled_rows(prompt.count > 0 ? prompt.labelled(batch) : batch);
   const auto rows = index_tensor(labelled.rows, device());
   const auto targets = index_tensor(labelled.targets, device());
-  const auto hidden =
-      hidden_states(batch, context, nullptr, checkpoint_anchor).index_select(0, rows);
+  const auto hidden = states.index_select(0, rows);
   if (lm_head_.tuners.empty()) {
     const auto normed = kernels::rms_norm(hidden, final_norm_.value(), config_.rms_norm_eps);
     return kernels::linear_cross_entropy(normed, lm_head_.weight.value(), targets, scale, sums);
   }
   auto head_context = context;
   if (context.token_keys.defined()) {
-    head_context.token_keys = context.token_keys.index_select(0, rows.to(at::kCPU));
+    const auto keys = prompt.count > 0 ? prompt.token_keys(context.token_keys) : context.token_keys;
+    head_context.token_keys = keys.index_select(0, rows.to(at::kCPU));
   }
   const auto wide = logits(hidden, head_context).to(at::kFloat);
   const auto total = at::cross_entropy_loss(wide, targets, {}, at::Reduction::Sum);

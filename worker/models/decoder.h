@@ -98,6 +98,10 @@ class Decoder : public tuners::BaseModel {
   /// The embeddings of the batch, virtual tokens in front where a tuner has them: then `pass` and
   /// `prompt` become those of the longer batch.
   at::Tensor embed(const TokenBatch& batch, Pass& pass, VirtualTokens& prompt) const;
+  /// hidden_states() with the virtual tokens of a prompt still in it: `prompt` says where.
+  at::Tensor all_states(const TokenBatch& batch, const tuners::ForwardContext& context,
+                        KvCache* cache, const at::Tensor& checkpoint_anchor,
+                        VirtualTokens& prompt) const;
   void start_cache(KvCache& cache, const std::vector<tuners::KeysValues>& prefix) const;
   at::Tensor run_layer(size_t index, const at::Tensor& x, const Pass& pass,
                        const LayerState& state) const;

@@ -48,6 +48,19 @@ at::Tensor VirtualTokens::without(const at::Tensor& rows_of_both) const {
   return rows_of_both.index_select(0, real);
 }
 
+TokenBatch VirtualTokens::labelled(const TokenBatch& real_batch) const {
+  TokenBatch longer;
+  longer.boundaries = *boundaries;
+  const auto on_cpu = rows.cpu();
+  const auto* source = on_cpu.const_data_ptr<int64_t>();
+  for (int64_t i = 0; i < on_cpu.numel(); ++i) {
+    const bool is_real = source[i] >= count;
+    longer.labels.push_back(is_real ? real_batch.labels[static_cast<size_t>(source[i] - count)]
+                                    : -100);
+  }
+  return longer;
+}
+
 at::Tensor VirtualTokens::token_keys(const at::Tensor& real_keys) const {
   if (!real_keys.defined()) return {};
   auto keys = at::empty({rows.size(0)}, at::kLong);

@@ -26,6 +26,8 @@ struct VirtualTokens {
   at::Tensor with(const at::Tensor& virtual_rows, const at::Tensor& real_rows) const;
   /// [N', …] -> [N, …]
   at::Tensor without(const at::Tensor& rows_of_both) const;
+  /// The longer batch's labels and boundaries: nothing is learned about virtual tokens.
+  TokenBatch labelled(const TokenBatch& real_batch) const;
   /// Keys for the draws of the longer batch: virtual token p of a sequence is its first token's row
   /// with position 2^31 + p.
   at::Tensor token_keys(const at::Tensor& real_keys) const;

@@ -149,8 +149,9 @@ class Values {
     const tuners::ForwardContext context{
         .training = true, .seed = kSeed, .step = step, .token_keys = batch_.keys};
     kernels::CrossEntropySums sums;
-    const auto loss =
-        model_.loss(batch_.tokens, context, 1.0 / static_cast<double>(batch_.targets), &sums);
+    // A prompt's last virtual token predicts too: the rows are counted by the loss.
+    const auto sum = model_.loss(batch_.tokens, context, 1.0, &sums);
+    const auto loss = sum / static_cast<double>(sums.rows);
     const auto regularization = swift_.regularization();
     return regularization.defined() ? loss + regularization : loss;
   }
