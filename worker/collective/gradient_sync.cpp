@@ -10,13 +10,17 @@
 
 namespace tunefleet::collective {
 
-GradientSync::GradientSync(const tuners::TrainableSet& set, Group& group)
-    : set_(set), group_(group) {
-  const auto fingerprints = group_.all_gather(set_.fingerprint());
+void check_same_set(const tuners::TrainableSet& set, Group& group) {
+  const auto fingerprints = group.all_gather(set.fingerprint());
   for (size_t rank = 0; rank < fingerprints.size(); ++rank) {
     TORCH_CHECK(fingerprints[rank] == fingerprints[0], "ranks train different sets: rank ", rank,
                 " has fingerprint ", fingerprints[rank], ", rank 0 has ", fingerprints[0]);
   }
+}
+
+GradientSync::GradientSync(const tuners::TrainableSet& set, Group& group)
+    : set_(set), group_(group) {
+  check_same_set(set_, group_);
   std::map<at::ScalarType, int64_t> sizes;
   for (const auto& entry : set_.tensors) sizes[entry.tensor.scalar_type()] += entry.tensor.numel();
   std::map<at::ScalarType, at::Tensor> flats;
@@ -34,6 +38,10 @@ GradientSync::GradientSync(const tuners::TrainableSet& set, Group& group)
     entry.tensor.mutable_grad() = view;
     views_.push_back(view);
   }
+}
+
+GradientSync::~GradientSync() {
+  for (const auto& entry : set_.tensors) entry.tensor.mutable_grad().reset();
 }
 
 void GradientSync::zero() {
@@ -68,20 +76,33 @@ int64_t GradientSync::bytes() const {
   return bytes;
 }
 
+namespace {
+
+uint64_t mixed_bytes(uint64_t digest, const at::Tensor& tensor) {
+  const auto bytes = tensor.detach().cpu().contiguous();
+  const auto* data = static_cast<const char*>(bytes.const_data_ptr());
+  size_t left = bytes.nbytes();
+  while (left > 0) {
+    uint64_t word = 0;
+    const size_t part = std::min(left, sizeof(word));
+    std::memcpy(&word, data, part);
+    digest = tuners::mix(digest ^ word);
+    data += part;
+    left -= part;
+  }
+  return digest;
+}
+
+}  // namespace
+
 uint64_t bits_digest(const tuners::TrainableSet& set) {
   uint64_t digest = 0;
   for (const auto& entry : set.tensors) {
-    const auto bytes = entry.tensor.detach().cpu().contiguous();
-    const auto* data = static_cast<const char*>(bytes.const_data_ptr());
-    size_t left = bytes.nbytes();
-    while (left > 0) {
-      uint64_t word = 0;
-      const size_t part = std::min(left, sizeof(word));
-      std::memcpy(&word, data, part);
-      digest = tuners::mix(digest ^ word);
-      data += part;
-      left -= part;
+    if (!entry.int8) {
+      digest = mixed_bytes(digest, entry.tensor);
+      continue;
     }
+    for (const auto& [name, part] : entry.int8->parts()) digest = mixed_bytes(digest, part);
   }
   return digest;
 }

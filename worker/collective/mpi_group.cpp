@@ -1,5 +1,6 @@
 #include <mpi.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <thread>
 
@@ -51,15 +52,18 @@ class MpiGroup : public Group {
   void all_reduce_sum(at::Tensor& flat) override {
     TORCH_CHECK(flat.is_cpu() && flat.is_contiguous(),
                 "the MPI group reduces contiguous tensors in main memory");
-    // MPI knows no bfloat16: such a buffer travels, and is summed, as float32.
-    auto wide = flat.to(at::kFloat);
-    MPI_Request request = MPI_REQUEST_NULL;
-    check(
-        MPI_Iallreduce(MPI_IN_PLACE, wide.mutable_data_ptr<float>(), static_cast<int>(wide.numel()),
-                       MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD, &request),
-        "all-reduce");
-    wait(request, "all-reduce");
-    if (!wide.is_same(flat)) flat.copy_(wide);
+    for (int64_t from = 0; from < flat.numel(); from += kPiece) {
+      auto piece = flat.narrow(0, from, std::min(kPiece, flat.numel() - from));
+      // MPI knows no bfloat16: such a buffer travels, and is summed, as float32.
+      auto wide = piece.to(at::kFloat);
+      MPI_Request request = MPI_REQUEST_NULL;
+      check(MPI_Iallreduce(MPI_IN_PLACE, wide.mutable_data_ptr<float>(),
+                           static_cast<int>(wide.numel()), MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD,
+                           &request),
+            "all-reduce");
+      wait(request, "all-reduce");
+      if (!wide.is_same(piece)) piece.copy_(wide);
+    }
   }
 
   void broadcast(std::vector<double>& values) override {
@@ -102,6 +106,9 @@ class MpiGroup : public Group {
   }
 
  private:
+  /// Numbers of one call: few enough for MPI's counts, and for a float32 copy beside a model.
+  static constexpr int64_t kPiece = int64_t{1} << 24;
+
   /// Waits by turns of testing and yielding: a rank that waits leaves its core to the one it waits
   /// for.
   void wait(MPI_Request& request, const char* what) const {
