@@ -39,7 +39,16 @@ void Int8Weight::write(const at::Tensor& value, uint64_t key) {
   TORCH_CHECK(value.sizes() == shape(), "an 8-bit weight keeps its shape: ", value.sizes(),
               " instead of ", shape());
   const auto draws = uniform_draws(value.sizes(), key).to(value.device());
-  const auto next = quantize_groups(value, groups_.bits, groups_.group, draws);
+  take(quantize_groups(value, groups_.bits, groups_.group, draws));
+}
+
+void Int8Weight::assign(const at::Tensor& value) {
+  TORCH_CHECK(value.sizes() == shape(), "an 8-bit weight keeps its shape: ", value.sizes(),
+              " instead of ", shape());
+  take(quantize_groups(value, groups_.bits, groups_.group));
+}
+
+void Int8Weight::take(const QuantizedGroups& next) {
   const at::NoGradGuard no_grad;
   groups_.codes.copy_(next.codes);
   groups_.scales.copy_(next.scales);

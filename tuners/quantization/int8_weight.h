@@ -28,6 +28,8 @@ class Int8Weight {
   /// Takes `value` over, with new scales and stochastic rounding, whose draws depend on `key`
   /// alone: steps far smaller than a code's width are taken in expectation.
   void write(const at::Tensor& value, uint64_t key);
+  /// Takes `value` over, rounded to the nearest.
+  void assign(const at::Tensor& value);
 
   /// The tensors it consists of, "codes", "scales", "zeros": what a resumed run fills in place.
   std::vector<std::pair<std::string, at::Tensor>> parts() const;
@@ -38,6 +40,8 @@ class Int8Weight {
   at::Tensor stand_in() const { return stand_in_; }
 
  private:
+  void take(const QuantizedGroups& next);
+
   QuantizedGroups groups_;
   at::ScalarType dtype_;
   at::Tensor stand_in_;
