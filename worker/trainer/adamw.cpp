@@ -5,72 +5,94 @@
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
-#include <map>
 #include <stdexcept>
+
+#include "worker/trainer/saved_state.h"
 
 namespace tunefleet::trainer {
 
-AdamW::AdamW(const tuners::TrainableSet& set, const AdamWOptions& options) : options_(options) {
-  const at::NoGradGuard no_grad;
-  parts_.resize(2);
-  parts_[0].weight_decay = options.weight_decay;
-  for (const auto& entry : set.tensors) {
-    auto& part = parts_[entry.decay ? 0 : 1];
-    part.tensors.push_back(entry.tensor);
-    part.exp_avgs.push_back(at::zeros_like(entry.tensor));
-    part.exp_avg_sqs.push_back(at::zeros_like(entry.tensor));
-    part.steps.push_back(
-        at::zeros({}, entry.tensor.options().dtype(at::kFloat).requires_grad(false)));
-    part.paths.push_back(entry.path);
+AdamW::AdamW(const std::vector<OptimizerGroup>& groups, const AdamWOptions& options)
+    : options_(options) {
+  set_groups(groups);
+}
+
+void AdamW::set_groups(const std::vector<OptimizerGroup>& groups) {
+  groups_ = groups;
+  for (const auto& group : groups_) {
+    for (const auto& entry : group.tensors) {
+      TORCH_CHECK(!entry.int8, "AdamW steps no 8-bit weights, GaLore does: ", entry.path);
+      auto& state = states_[entry.path];
+      state.tensor = entry.tensor;
+      if (state.step.defined()) continue;
+      state.step = at::zeros({}, entry.tensor.options().dtype(at::kFloat).requires_grad(false));
+    }
   }
 }
 
 void AdamW::step(double learning_rate) {
-  const at::NoGradGuard no_grad;
-  for (auto& part : parts_) {
-    if (part.tensors.empty()) continue;
-    std::vector<at::Tensor> grads;
-    grads.reserve(part.tensors.size());
-    for (const auto& tensor : part.tensors) grads.push_back(tensor.grad());
-    for (auto& step : part.steps) step.add_(1);
-    at::_fused_adamw_(part.tensors, grads, part.exp_avgs, part.exp_avg_sqs, {}, part.steps,
-                      learning_rate, options_.beta1, options_.beta2, part.weight_decay,
-                      options_.epsilon, /*amsgrad=*/false,
-                      /*maximize=*/false);
+  for (const auto& group : groups_) {
+    // The fused kernel takes tensors of one dtype.
+    std::map<at::ScalarType, std::vector<const tuners::TrainableTensor*>> by_dtype;
+    for (const auto& entry : group.tensors) {
+      if (entry.tensor.grad().defined()) by_dtype[entry.tensor.scalar_type()].push_back(&entry);
+    }
+    for (const auto& [dtype, tensors] : by_dtype) step_tensors(group, tensors, learning_rate);
   }
+}
+
+void AdamW::step_one(const std::string& path, double learning_rate) {
+  for (const auto& group : groups_) {
+    for (const auto& entry : group.tensors) {
+      if (entry.path == path) return step_tensors(group, {&entry}, learning_rate);
+    }
+  }
+  throw std::invalid_argument("no tensor of that path trains: " + path);
+}
+
+void AdamW::step_tensors(const OptimizerGroup& group,
+                         const std::vector<const tuners::TrainableTensor*>& tensors,
+                         double learning_rate) {
+  const at::NoGradGuard no_grad;
+  std::vector<at::Tensor> values, grads, exp_avgs, exp_avg_sqs, steps;
+  for (const auto* entry : tensors) {
+    auto& state = states_.at(entry->path);
+    if (!state.exp_avg.defined()) {
+      state.exp_avg = at::zeros_like(entry->tensor);
+      state.exp_avg_sq = at::zeros_like(entry->tensor);
+    }
+    state.step.add_(1);
+    values.push_back(entry->tensor);
+    grads.push_back(entry->tensor.grad());
+    exp_avgs.push_back(state.exp_avg);
+    exp_avg_sqs.push_back(state.exp_avg_sq);
+    steps.push_back(state.step);
+  }
+  at::_fused_adamw_(values, grads, exp_avgs, exp_avg_sqs, {}, steps, learning_rate * group.lr_scale,
+                    options_.beta1, options_.beta2, group.weight_decay, options_.epsilon,
+                    /*amsgrad=*/false, /*maximize=*/false);
 }
 
 AdamW::NamedTensors AdamW::state() const {
   NamedTensors out;
-  for (const auto& part : parts_) {
-    for (size_t i = 0; i < part.paths.size(); ++i) {
-      out.emplace_back(part.paths[i] + ".exp_avg", part.exp_avgs[i]);
-      out.emplace_back(part.paths[i] + ".exp_avg_sq", part.exp_avg_sqs[i]);
-    }
+  for (const auto& [path, state] : states_) {
+    out.emplace_back(path + ".step", state.step);
+    if (!state.exp_avg.defined()) continue;
+    out.emplace_back(path + ".exp_avg", state.exp_avg);
+    out.emplace_back(path + ".exp_avg_sq", state.exp_avg_sq);
   }
   return out;
 }
 
-void AdamW::load(const NamedTensors& state, int64_t steps_done) {
-  const at::NoGradGuard no_grad;
-  const std::map<std::string, at::Tensor> saved(state.begin(), state.end());
-  const auto take = [&](const std::string& name, at::Tensor& to) {
-    const auto it = saved.find(name);
-    if (it == saved.end())
-      throw std::invalid_argument("the optimizer state lacks a tensor: " + name);
-    if (it->second.sizes() != to.sizes()) {
-      throw std::invalid_argument("the optimizer state has another shape: " + name +
-                                  c10::str(", ", it->second.sizes(), " instead of ", to.sizes()));
-    }
-    to.copy_(it->second);
-  };
-  for (auto& part : parts_) {
-    for (size_t i = 0; i < part.paths.size(); ++i) {
-      take(part.paths[i] + ".exp_avg", part.exp_avgs[i]);
-      take(part.paths[i] + ".exp_avg_sq", part.exp_avg_sqs[i]);
-      part.steps[i].fill_(static_cast<double>(steps_done));
-    }
+void AdamW::load(const NamedTensors& state) {
+  SavedState saved(state);
+  for (auto& [path, own] : states_) {
+    own.step = saved.take(path + ".step", {}, own.tensor.device());
+    own.exp_avg = own.exp_avg_sq = at::Tensor();
+    if (own.step.item<double>() == 0.0) continue;
+    own.exp_avg = saved.take(path + ".exp_avg", own.tensor.sizes(), own.tensor.device());
+    own.exp_avg_sq = saved.take(path + ".exp_avg_sq", own.tensor.sizes(), own.tensor.device());
   }
+  saved.check_all_taken();
 }
 
 }  // namespace tunefleet::trainer

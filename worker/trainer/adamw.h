@@ -2,12 +2,11 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <cstdint>
+#include <map>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "tuners/trainable_set.h"
+#include "worker/trainer/optimizer.h"
 
 namespace tunefleet::trainer {
 
@@ -15,33 +14,34 @@ struct AdamWOptions {
   double beta1 = 0.9;
   double beta2 = 0.95;
   double epsilon = 1e-8;
-  double weight_decay = 0.1;  ///< Not applied to tensors that do not decay.
 };
 
 /// AdamW with decoupled decay (Loshchilov & Hutter 2019, arXiv:1711.05101), the same steps as
 /// torch.optim.AdamW, by torch's fused kernel. Moments have the tensors' dtype and device.
-class AdamW {
+/// State: "<path>.step" (float32 []), "<path>.exp_avg", "<path>.exp_avg_sq".
+class AdamW : public Optimizer {
  public:
-  AdamW(const tuners::TrainableSet& set, const AdamWOptions& options);
+  AdamW(const std::vector<OptimizerGroup>& groups, const AdamWOptions& options);
 
-  /// One step on the tensors' .grad.
-  void step(double learning_rate);
-
-  using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
-  /// "<path>.exp_avg", "<path>.exp_avg_sq" for every tensor: what a checkpoint keeps.
-  NamedTensors state() const;
-  /// Takes a saved state over. Throws std::invalid_argument naming a tensor that is missing or of
-  /// another shape.
-  void load(const NamedTensors& state, int64_t steps_done);
+  void set_groups(const std::vector<OptimizerGroup>& groups) override;
+  void step(double learning_rate) override;
+  void step_one(const std::string& path, double learning_rate) override;
+  NamedTensors state() const override;
+  void load(const NamedTensors& state) override;
 
  private:
-  struct Part {
-    std::vector<at::Tensor> tensors, exp_avgs, exp_avg_sqs, steps;
-    std::vector<std::string> paths;
-    double weight_decay = 0.0;
+  struct State {
+    at::Tensor tensor;               ///< Whose state it is; in the groups or not.
+    at::Tensor step;                 ///< On the tensor's device.
+    at::Tensor exp_avg, exp_avg_sq;  ///< Undefined before the first step.
   };
+  void step_tensors(const OptimizerGroup& group,
+                    const std::vector<const tuners::TrainableTensor*>& tensors,
+                    double learning_rate);
+
   AdamWOptions options_;
-  std::vector<Part> parts_;  ///< Decaying, then not.
+  std::vector<OptimizerGroup> groups_;
+  std::map<std::string, State> states_;  ///< By path.
 };
 
 }  // namespace tunefleet::trainer

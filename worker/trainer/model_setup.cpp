@@ -1,9 +1,20 @@
 #include "worker/trainer/model_setup.h"
 
+#include "tuners/adapter_files.h"
+#include "tuners/full_adapter.h"
 #include "tuners/swift.h"
 #include "worker/trainer/device.h"
 
 namespace tunefleet::trainer {
+namespace {
+
+/// Whether a checkpoint is what full tuning saves: a model instead of adapters.
+bool is_whole_model(const std::filesystem::path& directory) {
+  return std::filesystem::exists(directory / "config.json") &&
+         !std::filesystem::exists(directory / tuners::kAdapterConfigFile);
+}
+
+}  // namespace
 
 Result<std::unique_ptr<models::Decoder>> load_base(const std::filesystem::path& directory,
                                                    const std::string& dtype,
@@ -30,11 +41,26 @@ Result<std::unique_ptr<tuners::SwiftModel>> attach_adapters(models::Decoder& mod
                                                             const std::string& directory) {
   auto swift = std::make_unique<tuners::SwiftModel>(model);
   if (directory.empty()) return swift;
+  if (is_whole_model(directory)) {
+    if (auto status = attach_full(*swift, {}, directory, /*trainable=*/false); !status)
+      return fail(status.error());
+    return swift;
+  }
   if (auto status = tuners::Swift::from_pretrained(*swift, directory, {}, /*trainable=*/false);
       !status) {
     return fail(status.error());
   }
   return swift;
+}
+
+Status attach_full(tuners::SwiftModel& swift, const tuners::FullOptions& options,
+                   const std::optional<std::filesystem::path>& values, bool trainable) {
+  auto adapter = tuners::FullAdapter::make(options, {.base = swift.base(), .name = "default"});
+  if (!adapter) return fail("full tuning", adapter.error());
+  if (values) {
+    if (auto status = (*adapter)->load(*values); !status) return status;
+  }
+  return swift.add_adapter(*std::move(adapter), trainable);
 }
 
 }  // namespace tunefleet::trainer

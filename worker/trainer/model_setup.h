@@ -2,9 +2,11 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "proto/result.h"
+#include "tuners/config/full_options.h"
 #include "tuners/swift_model.h"
 #include "worker/models/decoder.h"
 
@@ -16,9 +18,14 @@ Result<std::unique_ptr<models::Decoder>> load_base(const std::filesystem::path& 
                                                    const std::string& dtype,
                                                    const std::string& device, int local_rank);
 
-/// The adapters in `directory` on the model, for inference: a checkpoint of ours, a Swift or a PEFT
-/// folder. Without adapters when `directory` is empty.
+/// The adapters in `directory` on the model, for inference: a checkpoint of ours (after full tuning
+/// too), a Swift or a PEFT folder. Without adapters when `directory` is empty.
 Result<std::unique_ptr<tuners::SwiftModel>> attach_adapters(models::Decoder& model,
                                                             const std::string& directory);
+
+/// Full tuning on the model, as its adapter "default": with the values of the checkpoint `values` if
+/// there is one, else with the base's.
+Status attach_full(tuners::SwiftModel& swift, const tuners::FullOptions& options,
+                   const std::optional<std::filesystem::path>& values, bool trainable);
 
 }  // namespace tunefleet::trainer

@@ -8,7 +8,7 @@
 #include "proto/job_spec.h"
 #include "proto/result.h"
 #include "tuners/swift_model.h"
-#include "worker/trainer/adamw.h"
+#include "worker/trainer/optimizer.h"
 
 namespace tunefleet::trainer {
 
@@ -32,11 +32,13 @@ struct CheckpointContext {
 };
 
 /// Writes checkpoint-<step> (see storage/checkpoint.md): the adapters in Swift's and PEFT's layout,
-/// optimizer and progress unless the job says save_only_model, the job; then removes what
-/// save_total_limit lets go. Rank 0 alone calls it.
+/// or after full tuning the whole model as a Hugging Face directory; optimizer, tuners' own state
+/// and progress unless the job says save_only_model; the job; then removes what save_total_limit
+/// lets go. Rank 0 alone calls it.
 Result<std::filesystem::path> save_checkpoint(CheckpointContext& context, const JobSpec& spec,
                                               const tuners::SwiftModel& model,
-                                              const AdamW& optimizer, const RunProgress& progress,
+                                              const Optimizer& optimizer,
+                                              const RunProgress& progress,
                                               const nlohmann::json& metrics);
 
 /// The checkpoint that `resume_from_checkpoint` means: a directory, or "latest" for the newest of
@@ -44,8 +46,9 @@ Result<std::filesystem::path> save_checkpoint(CheckpointContext& context, const 
 Result<std::filesystem::path> find_checkpoint(const std::string& wanted,
                                               const std::filesystem::path& run);
 
-/// Reads state/ of a verified checkpoint into the optimizer and returns the progress.
+/// Reads state/ of a verified checkpoint into the optimizer and the tuners and returns the progress.
 /// kInvalidArgument when the checkpoint was saved without its state, or of another trainable set.
-Result<RunProgress> load_run_state(const std::filesystem::path& checkpoint, AdamW& optimizer);
+Result<RunProgress> load_run_state(const std::filesystem::path& checkpoint, Optimizer& optimizer,
+                                   tuners::SwiftModel& model);
 
 }  // namespace tunefleet::trainer

@@ -15,6 +15,7 @@
 #include "proto/log.h"
 #include "storage/atomic_file.h"
 #include "storage/model_store.h"
+#include "tuners/config/full_options.h"
 #include "tuners/config/job_options.h"
 #include "tuners/swift.h"
 #include "worker/collective/cuda_plugin.h"
@@ -68,9 +69,16 @@ Status add_tuners(const tuners::NamedOptions& tuners, tuners::SwiftModel& swift)
 }
 
 /// Puts the job's tuners on the model: those of a checkpoint to resume, or given ones and new ones.
+/// What full tuning has beside it is in no checkpoint.
 Status attach(const JobSpec& spec, const std::optional<std::filesystem::path>& resume,
               const tuners::RunFacts& facts, tuners::SwiftModel& swift) {
-  if (resume) return tuners::Swift::from_pretrained(swift, *resume);
+  const bool full = spec.tuner_type == "full";
+  if (full) {
+    const auto options = tuners::full_options_from_job(spec);
+    if (auto status = attach_full(swift, options, resume, /*trainable=*/true); !status)
+      return status;
+  }
+  if (resume && !full) return tuners::Swift::from_pretrained(swift, *resume);
   for (const auto& adapter : spec.adapters) {
     if (auto status = tuners::Swift::from_pretrained(swift, adapter); !status)
       return fail("adapters", status.error());

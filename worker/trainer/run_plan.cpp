@@ -19,8 +19,9 @@ RunPlan make_run_plan(const JobSpec& spec, int64_t rows, int64_t world_size) {
   RunPlan plan;
   plan.micro_batch = spec.per_device_train_batch_size;
   const int64_t per_pass = plan.micro_batch * world_size;
-  plan.accumulation =
-      spec.gradient_accumulation_steps.value_or(std::max<int64_t>(1, ceil_div(16, per_pass)));
+  const int64_t usual =
+      spec.galore_optim_per_parameter ? 1 : std::max<int64_t>(1, ceil_div(16, per_pass));
+  plan.accumulation = spec.gradient_accumulation_steps.value_or(usual);
   plan.batch_total = per_pass * plan.accumulation;
   plan.steps_per_epoch = std::max<int64_t>(1, ceil_div(rows, plan.batch_total));
   const auto by_epochs =

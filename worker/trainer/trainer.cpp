@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "proto/log.h"
+#include "worker/trainer/make_optimizer.h"
 #include "worker/trainer/stop_signal.h"
 
 namespace tunefleet::trainer {
@@ -24,24 +25,19 @@ at::Tensor key_tensor(const data::Batch& batch) {
   return out;
 }
 
-AdamWOptions adamw_options(const JobSpec& spec) {
-  return {spec.adam_beta1, spec.adam_beta2, spec.adam_epsilon, spec.weight_decay};
-}
-
 }  // namespace
 
 Trainer::Trainer(const TrainerParts& parts, const RunPlan& plan)
     : parts_(parts),
       plan_(plan),
-      trainable_(parts.swift.trainable_set()),
-      sync_(trainable_, parts.group),
-      optimizer_(trainable_, adamw_options(parts.spec)),
+      registered_(parts.swift.trainable_set()),
+      optimizer_(make_optimizer(parts.swift, parts.spec)),
       sampler_(parts.data.rows(), parts.spec.data_seed, parts.spec.dataset_shuffle) {
   status_.max_steps = plan.max_steps;
 }
 
 Status Trainer::resume(const std::filesystem::path& checkpoint) {
-  auto progress = load_run_state(checkpoint, optimizer_);
+  auto progress = load_run_state(checkpoint, *optimizer_, parts_.swift);
   if (!progress) return fail(progress.error());
   progress_ = *progress;
   checkpoint_ = checkpoint;
@@ -94,19 +90,23 @@ double Trainer::learning_rate(const Control& control) const {
 
 Status Trainer::step(const Control& control) {
   const auto start = Clock::now();
-  sync_.zero();
+  const tuners::StepInfo info{.step = progress_.step,
+                              .max_steps = plan_.max_steps,
+                              .seed = static_cast<uint64_t>(parts_.spec.seed)};
+  set_moved_ = parts_.swift.before_step(info) || set_moved_;
+  if (set_moved_) use_trainable_set();
+  learning_rate_ = learning_rate(control);
+  if (sync_) sync_->zero();
   run_micro_batches(sampler_.global_batch(progress_.step, plan_.batch_total));
-  sync_.all_reduce();
-  grad_norm_ = sync_.norm();
+  if (sync_) {
+    add_regularization();
+    update(info);
+  }
   if (!std::isfinite(grad_norm_)) {
     return fail(ErrorCode::kInvalidArgument,
                 "training diverged: the gradient is not finite at step " +
                     std::to_string(progress_.step + 1) + "; lower learning_rate");
   }
-  const double limit = parts_.spec.max_grad_norm;
-  if (limit > 0.0 && grad_norm_ > limit) sync_.scale(limit / (grad_norm_ + 1e-6));
-  learning_rate_ = learning_rate(control);
-  optimizer_.step(learning_rate_);
   ++progress_.step;
   ++window_.steps;
   const double seconds = seconds_since(start);
@@ -115,29 +115,89 @@ Status Trainer::step(const Control& control) {
   return {};
 }
 
+/// Gradients and optimizer for what trains from now on. What does not train any more has neither.
+void Trainer::use_trainable_set() {
+  sync_.reset();
+  updates_.reset();
+  trainable_ = parts_.swift.trainable_set();
+  optimizer_->set_groups(optimizer_groups(parts_.swift, parts_.spec));
+  if (parts_.spec.galore_optim_per_parameter) {
+    updates_ = std::make_unique<BackwardUpdates>(trainable_, parts_.group, *optimizer_);
+  } else {
+    sync_ = std::make_unique<collective::GradientSync>(trainable_, parts_.group);
+  }
+  set_moved_ = false;
+}
+
+/// All-reduces, clips and steps.
+void Trainer::update(const tuners::StepInfo& info) {
+  sync_->all_reduce();
+  grad_norm_ = sync_->norm();
+  if (!std::isfinite(grad_norm_)) return;
+  const double limit = parts_.spec.max_grad_norm;
+  if (limit > 0.0 && grad_norm_ > limit) sync_->scale(limit / (grad_norm_ + 1e-6));
+  set_moved_ = parts_.swift.after_backward(info) || set_moved_;
+  optimizer_->step(learning_rate_);
+  set_moved_ = parts_.swift.after_step(info) || set_moved_;
+}
+
+/// Once for all ranks, whose gradients are summed.
+void Trainer::add_regularization() {
+  if (parts_.group.rank() != 0) return;
+  const auto penalty = parts_.swift.regularization();
+  if (!penalty.defined()) return;
+  penalty.backward();
+  window_.loss += penalty.item<double>();
+}
+
 void Trainer::run_micro_batches(const std::vector<int64_t>& rows) {
   const int64_t labelled = parts_.data.labelled_tokens(rows);
   progress_.trained_tokens += labelled;
+  grad_norm_ = 0.0;
   if (labelled == 0) return;
   const double scale = 1.0 / static_cast<double>(labelled);
+  const auto mine =
+      data::shard(rows, parts_.group.rank(), parts_.group.size(), plan_.micro_batch);
+  const auto has_labels = [&](const auto& part) {
+    return !part.empty() && parts_.data.labelled_tokens(part) > 0;
+  };
+  if (!updates_) {
+    for (const auto& part : mine) {
+      if (has_labels(part)) run_micro_batch(part, scale);
+    }
+    return;
+  }
+  // One backward pass on every rank, in which all ranks sum each gradient together: a rank without
+  // labels of its own joins in with a row that does not count.
+  updates_->begin(learning_rate_);
+  if (!mine.empty() && has_labels(mine.front())) {
+    run_micro_batch(mine.front(), scale);
+  } else {
+    const auto any = std::find_if(rows.begin(), rows.end(), [&](int64_t row) {
+      return parts_.data.labelled_tokens({row}) > 0;
+    });
+    run_micro_batch({*any}, 0.0);
+  }
+  grad_norm_ = updates_->end();
+}
+
+/// Forward and backward over some rows of this step; `scale` 0 leaves no trace.
+void Trainer::run_micro_batch(const std::vector<int64_t>& rows, double scale) {
   const auto anchor =
       parts_.spec.gradient_checkpointing ? trainable_.tensors.front().tensor : at::Tensor();
-  for (const auto& mine :
-       data::shard(rows, parts_.group.rank(), parts_.group.size(), plan_.micro_batch)) {
-    if (mine.empty() || parts_.data.labelled_tokens(mine) == 0) continue;
-    const auto raw = parts_.data.batch(mine);
-    const auto batch = token_batch(raw);
-    tuners::ForwardContext context{.training = true,
-                                   .seed = static_cast<uint64_t>(parts_.spec.seed),
-                                   .step = progress_.step,
-                                   .token_keys = key_tensor(raw)};
-    kernels::CrossEntropySums sums;
-    parts_.model.loss(batch, context, scale, &sums, anchor).backward();
-    window_.loss += sums.loss * scale;
-    window_.correct += sums.correct;
-    window_.labelled += sums.rows;
-    window_.tokens += static_cast<int64_t>(batch.input_ids.size());
-  }
+  const auto raw = parts_.data.batch(rows);
+  const auto batch = token_batch(raw);
+  tuners::ForwardContext context{.training = true,
+                                 .seed = static_cast<uint64_t>(parts_.spec.seed),
+                                 .step = progress_.step,
+                                 .token_keys = key_tensor(raw)};
+  kernels::CrossEntropySums sums;
+  parts_.model.loss(batch, context, scale, &sums, anchor).backward();
+  if (scale == 0.0) return;
+  window_.loss += sums.loss * scale;
+  window_.correct += sums.correct;
+  window_.labelled += sums.rows;
+  window_.tokens += static_cast<int64_t>(batch.input_ids.size());
 }
 
 Status Trainer::after_step() {
@@ -200,7 +260,7 @@ Status Trainer::save() {
   if (parts_.group.rank() != 0) return {};
   nlohmann::json metrics{{"step", progress_.step}, {"train_loss", status_.loss}};
   if (last_evaluation_) metrics["eval_loss"] = last_evaluation_->loss;
-  const auto path = save_checkpoint(parts_.checkpoints, parts_.spec, parts_.swift, optimizer_,
+  const auto path = save_checkpoint(parts_.checkpoints, parts_.spec, parts_.swift, *optimizer_,
                                     progress_, metrics);
   if (!path) return fail(path.error());
   checkpoint_ = *path;
@@ -214,7 +274,7 @@ Status Trainer::save() {
 
 nlohmann::json Trainer::result(const std::string& stopped_by) const {
   nlohmann::json digests = nlohmann::json::array();
-  for (const uint64_t digest : parts_.group.all_gather(collective::bits_digest(trainable_))) {
+  for (const uint64_t digest : parts_.group.all_gather(collective::bits_digest(registered_))) {
     digests.push_back(std::to_string(digest));
   }
   const auto steps = static_cast<double>(std::max<int64_t>(1, progress_.step));
@@ -232,7 +292,7 @@ nlohmann::json Trainer::result(const std::string& stopped_by) const {
       {"seconds", seconds_since(started_)},
       {"stopped_by", stopped_by},
       {"adapters", parts_.swift.adapter_names()},
-      {"trainable_parameters", trainable_.numel()},
+      {"trainable_parameters", registered_.numel()},
       {"rank_digests", digests}};
 }
 

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -15,8 +16,9 @@
 #include "worker/collective/group.h"
 #include "worker/data/sampler.h"
 #include "worker/models/decoder.h"
-#include "worker/trainer/adamw.h"
+#include "worker/trainer/backward_updates.h"
 #include "worker/trainer/evaluation.h"
+#include "worker/trainer/optimizer.h"
 #include "worker/trainer/reporter.h"
 #include "worker/trainer/run_checkpoint.h"
 #include "worker/trainer/run_plan.h"
@@ -41,10 +43,14 @@ struct TrainerParts {
 /// on, draws and computes depends on (job, step) and the number of ranks alone, so that a resumed
 /// run is bit-equal to an undisturbed one.
 ///
-///   control -> forward and backward of each micro-batch -> all-reduce -> clip -> AdamW -> log,
-///   evaluate, save
+///   control -> tuners before the step -> forward and backward of each micro-batch -> all-reduce ->
+///   clip -> tuners after backward -> optimizer -> tuners after the step -> log, evaluate, save
+///
+/// When a tuner changes what trains, gradients and optimizer follow before the next forward pass.
+/// With galore_optim_per_parameter all-reduce and optimizer run within backward, tensor by tensor.
 class Trainer {
  public:
+  /// Throws std::invalid_argument as make_optimizer() does.
   Trainer(const TrainerParts& parts, const RunPlan& plan);
 
   /// Continues from a verified checkpoint whose adapters are on the model already.
@@ -69,7 +75,11 @@ class Trainer {
   Control agree_on_control();
   double learning_rate(const Control& control) const;
   Status step(const Control& control);
+  void use_trainable_set();
   void run_micro_batches(const std::vector<int64_t>& rows);
+  void run_micro_batch(const std::vector<int64_t>& rows, double scale);
+  void add_regularization();
+  void update(const tuners::StepInfo& info);
   Status after_step();
   Status log_window();
   Status log_evaluation(const Evaluation& evaluation);
@@ -83,9 +93,12 @@ class Trainer {
 
   TrainerParts parts_;
   RunPlan plan_;
-  tuners::TrainableSet trainable_;
-  collective::GradientSync sync_;
-  AdamW optimizer_;
+  tuners::TrainableSet registered_;  ///< All that may train.
+  tuners::TrainableSet trainable_;   ///< What trains in this step.
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<collective::GradientSync> sync_;  ///< Or, tensor by tensor, `updates_`.
+  std::unique_ptr<BackwardUpdates> updates_;
+  bool set_moved_ = true;  ///< Since gradients and optimizer were told.
   data::Sampler sampler_;
   RunProgress progress_;
   Window window_;

@@ -53,7 +53,8 @@ Status Trainer::log_window() {
       {"memory(GiB)", rounded(gib(peak_resident_bytes()))},
       {"train_speed(s/it)", rounded(window.seconds / steps)},
       {"tokens_per_s", rounded(status_.tokens_per_s)},
-      {"all_reduced_bytes", parts_.group.size() > 1 ? sync_.bytes() : 0},
+      {"all_reduced_bytes",
+       parts_.group.size() > 1 ? (sync_ ? sync_->bytes() : updates_->bytes()) : 0},
   };
   const auto text = "step " + at + "  loss " + number("%.4f", status_.loss) + "  lr " +
                     number("%.3g", learning_rate_) + "  " + number("%.0f", status_.tokens_per_s) +

@@ -32,6 +32,7 @@ inline Golden read_golden(const std::string& name) {
   const std::filesystem::path folder = std::filesystem::path("tests/oracle/ms_swift") / name;
   Golden golden;
   golden.facts = nlohmann::json::parse(std::ifstream(folder / "case.json"));
+  if (!std::filesystem::exists(folder / "values.safetensors")) return golden;  // Facts alone.
   const auto file = storage::SafetensorsFile::open(folder / "values.safetensors");
   if (!file) throw std::runtime_error(file.error().message);
   for (const auto& view : file->tensors()) {
