@@ -39,7 +39,8 @@ class Checkpoint : public torch::autograd::Function<Checkpoint> {
       const at::AutoGradMode grad(true);
       y = holder->segment(inputs);
     }
-    torch::autograd::backward({y}, {grads[0]});
+    // A segment in which nothing trains, behind inputs that need no gradient, has none to give.
+    if (y.requires_grad()) torch::autograd::backward({y}, {grads[0]});
     variable_list out;
     for (const auto& input : inputs)
       out.push_back(input.requires_grad() ? input.grad() : at::Tensor());
