@@ -25,6 +25,7 @@ class Case:
     keys: dict = field(default_factory=dict)    # parameter name -> file key, where they share no memory
     step_hook: object = None  # (model, step) after the optimizer's step
     setup: object = None      # (model) after the values are drawn
+    patch: object = None      # () before PEFT makes the model: puts right what PEFT needs for the case
 
     @property
     def peft_type(self):
@@ -32,6 +33,8 @@ class Case:
 
     def config(self):
         import peft
+        if self.patch:
+            self.patch()
         return getattr(peft, self.config_class)(**{"task_type": "CAUSAL_LM", **self.options})
 
     def prepare(self, model):
@@ -53,9 +56,9 @@ class Case:
 
 
 def case(name, config_class, *, family="llama", noise=0.05, noises=None, merges=True, trains=True, limit=1e-5, limits=None,
-         keys=None, step_hook=None, setup=None, **options):
+         keys=None, step_hook=None, setup=None, patch=None, **options):
     return Case(name, config_class, options, family, noise, noises or {}, merges, trains, limit, limits or {}, keys or {},
-                step_hook, setup)
+                step_hook, setup, patch)
 
 
 LORA = [
@@ -82,6 +85,19 @@ LORA = [
     case("lora-regex", "LoraConfig", r=4, target_modules=r".*\.0\.(self_attn|mlp)\.(q|up)_proj"),
 ]
 
+def boft_without_cuda():
+    """PEFT cuts a butterfly to one factor unless its CUDA extension compiles: the same block diagonals in torch instead."""
+    import torch
+    import peft.tuners.boft.layer as boft
+
+    class BlockDiagonals:
+        @staticmethod
+        def apply(blocks):
+            return torch.stack([torch.block_diag(*each) for each in blocks])
+
+    boft.get_fbd_cuda, boft.FastBlockDiag = (lambda: True), BlockDiagonals
+
+
 MULTIPLICATIVE = [
     case("ia3", "IA3Config", target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"], noise=0.2),
     case("ia3-default", "IA3Config", noise=0.2),
@@ -97,6 +113,8 @@ MULTIPLICATIVE = [
     case("oft-bias", "OFTConfig", oft_block_size=8, target_modules=SOME, bias="oft_only", family="qwen2-untied"),
     case("boft", "BOFTConfig", boft_block_size=4, target_modules=SOME),
     case("boft-num", "BOFTConfig", boft_block_size=0, boft_block_num=8, target_modules=SOME),
+    case("boft-butterfly", "BOFTConfig", boft_block_size=4, boft_n_butterfly_factor=3, target_modules=SOME,
+         patch=boft_without_cuda),
     case("boft-bias", "BOFTConfig", boft_block_size=8, target_modules=SOME, bias="boft_only", family="qwen2-untied"),
     case("hra", "HRAConfig", r=4, target_modules=SOME),
     # Its vectors start as equal pairs: too near to them PEFT's Gram-Schmidt loses its digits.
