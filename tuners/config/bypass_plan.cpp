@@ -113,8 +113,9 @@ Result<Plan> plan_part(const json& part, const Place& place) {
   if (!read) return fail(read.error());
   const auto& [word, settings] = *read;
   if (auto status = check_word(word, place); !status) return fail(status.error());
-  Plan plan{.zero = part.is_string() ? word.find("zero") != std::string::npos : part.contains("zero"),
-            .zero_init = place.options.zero_init_last && place.block == place.depth - 1};
+  Plan plan{
+      .zero = part.is_string() ? word.find("zero") != std::string::npos : part.contains("zero"),
+      .zero_init = place.options.zero_init_last && place.block == place.depth - 1};
   Status status{};
   if (word == "res_adapter") {
     plan.kind = Plan::Kind::kResAdapter;
@@ -143,8 +144,10 @@ Result<json> parts_of(const json& config, const Place& place) {
   }
   if (config.is_object() && config.contains("lateral_cfg") && config.contains("vertical_cfg"))
     return config;
-  return fail(bad(place.block, "tuner_cfg is a word, or an object with lateral_cfg and "
-                               "vertical_cfg: " + config.dump()));
+  return fail(bad(place.block,
+                  "tuner_cfg is a word, or an object with lateral_cfg and "
+                  "vertical_cfg: " +
+                      config.dump()));
 }
 
 Result<BypassBlockPlan> plan_block(const json& config, const Place& place) {
@@ -185,7 +188,8 @@ Result<std::vector<BypassBlockPlan>> plan_bypass(const ResTuningOptions& options
     const auto config = of_block(configs, "tuner_cfg", block, depth);
     const auto dim = of_block(dims, "dims", block, depth);
     const auto out = of_block(channels, "upsample_out_channels", block, depth);
-    if (!config || !dim || !out) return fail(!config ? config.error() : !dim ? dim.error() : out.error());
+    if (!config || !dim || !out)
+      return fail(!config ? config.error() : !dim ? dim.error() : out.error());
     if (!out->is_null() && !(out->is_number_integer() && *out >= 0))
       return fail(bad(block, "upsample_out_channels is not a whole number: " + out->dump()));
     const Place place{.options = options,

@@ -12,7 +12,7 @@
 /// and each of the three is told by a word or by an object with the word as its key:
 ///   "res_adapter", {"res_adapter": {"adapter_length": 32, "adapter_weight": "gate"}}
 ///       adapter_length: a width, [width of each block], or [[in, width, out], ...]
-///   "res_group_adapter", {"res_group_adapter": {"head": 4, "scale_factor": 2, "dim": 64, "adapter_weight": ...}}
+///   "res_group_adapter", {"res_group_adapter": {"head": 4, "scale_factor": 2, "dim": 64}}
 ///   "upsample" · "identity" · "zero" (drops its input)
 /// A word alone is both lateral and vertical; {"lateral_cfg": ..., "vertical_cfg": ..., "aux_cfg":
 /// ...} names them. adapter_weight: gate, scale, scale_channel, scalar_<number>; others do nothing.
@@ -24,8 +24,8 @@ struct BypassTunerPlan {
   enum class Weight { kNone, kGate, kScale, kScaleChannel, kScalar };
 
   Kind kind = Kind::kIdentity;
-  bool zero = false;        ///< Its output is zero, whatever it is.
-  bool zero_init = false;   ///< Its last layer starts at zero.
+  bool zero = false;                   ///< Its output is zero, whatever it is.
+  bool zero_init = false;              ///< Its last layer starts at zero.
   int64_t in = 0, width = 0, out = 0;  ///< res_adapter: in -> width -> out; group: of one head.
   int64_t heads = 1;                   ///< Interleaved groups of channels.
   int64_t weight_dim = 0;              ///< Channels that the weight is made for.

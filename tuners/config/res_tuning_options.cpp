@@ -89,16 +89,15 @@ Status validate(const ResTuningOptions& options) {
 }
 
 const TunerSchema& ResTuningOptions::schema() {
-  static const TunerSchema schema{
-      .name = "restuning",
-      .peft_type = {},
-      .swift_type = "RESTUNING",
-      .summary = "Res-Tuning: a trained bypass beside a frozen network",
-      .source = "arXiv:2310.19859",
-      .options = option_rows(),
-      .make = &make_options<ResTuningOptions>,
-      .clone = &clone_options<ResTuningOptions>,
-      .check = &checked<ResTuningOptions, &validate>};
+  static const TunerSchema schema{.name = "restuning",
+                                  .peft_type = {},
+                                  .swift_type = "RESTUNING",
+                                  .summary = "Res-Tuning: a trained bypass beside a frozen network",
+                                  .source = "arXiv:2310.19859",
+                                  .options = option_rows(),
+                                  .make = &make_options<ResTuningOptions>,
+                                  .clone = &clone_options<ResTuningOptions>,
+                                  .check = &checked<ResTuningOptions, &validate>};
   return schema;
 }
 

@@ -17,7 +17,7 @@ struct ResTuningOptions {
   static const TunerSchema& schema();
 
   std::vector<int64_t> dims{};  ///< Width of each block of the bypass; one value: of all.
-  ModuleNames root_modules{};   ///< Where the bypass starts (the first match); none: the first stem.
+  ModuleNames root_modules{};  ///< Where the bypass starts (the first match); none: the first stem.
   std::string root_modules_hook = "input";  ///< input | output: which side of the root it takes.
   /// One block for each: an expression for whole paths, or whole paths in the bypass's order.
   ModuleNames stem_modules{};
@@ -28,10 +28,12 @@ struct ResTuningOptions {
   /// What the blocks are made of (see bypass_plan.h): a word, an object, or a list of these, one
   /// for each block.
   JsonText tuner_cfg{};
-  bool use_upsample = false;        ///< With a word: each block but the last fits its result to the next stem.
-  JsonText upsample_out_channels{};  ///< Channels after that, by a convolution: a number or a list; null or 0: as before.
-  bool zero_init_last = false;      ///< The last block's adapters start at zero.
-  bool use_bypass = true;           ///< Has no meaning; ms-swift's files have it.
+  bool use_upsample =
+      false;  ///< With a word: each block but the last fits its result to the next stem.
+  JsonText upsample_out_channels{};  ///< Channels after that, by a convolution: a number or a list;
+                                     ///< null or 0: as before.
+  bool zero_init_last = false;       ///< The last block's adapters start at zero.
+  bool use_bypass = true;            ///< Has no meaning; ms-swift's files have it.
 
   bool operator==(const ResTuningOptions&) const = default;
 };

@@ -18,8 +18,8 @@ struct SideOptions {
   /// The modules: an expression for whole paths (what files have), or names.
   ModuleNames target_modules{};
   std::string side_module_name = "fcn4";  ///< fcn4 | mlp | alexnet
-  NumberOrText source_hidden_pos{"0"};    ///< Which argument is its input; a site here has only one.
-  NumberOrText target_hidden_pos{"0"};    ///< Likewise of the module's outputs.
+  NumberOrText source_hidden_pos{"0"};  ///< Which argument is its input; a site here has only one.
+  NumberOrText target_hidden_pos{"0"};  ///< Likewise of the module's outputs.
 
   bool operator==(const SideOptions&) const = default;
 };
