@@ -6,6 +6,7 @@
 
 #include "tuners/adalora.h"
 #include "tuners/boft.h"
+#include "tuners/bottleneck.h"
 #include "tuners/c3a.h"
 #include "tuners/config/boft_options.h"
 #include "tuners/config/c3a_options.h"
@@ -25,15 +26,22 @@
 #include "tuners/lokr.h"
 #include "tuners/long_lora.h"
 #include "tuners/lora_adapter.h"
-#include "tuners/trainable_tokens.h"
 #include "tuners/miss.h"
 #include "tuners/neftune.h"
 #include "tuners/oft.h"
+#include "tuners/part.h"
+#include "tuners/prompt.h"
 #include "tuners/randlora.h"
+#include "tuners/reft.h"
+#include "tuners/res_tuning.h"
 #include "tuners/road.h"
+#include "tuners/sce_tuning.h"
 #include "tuners/shira.h"
+#include "tuners/side.h"
+#include "tuners/trainable_tokens.h"
 #include "tuners/vblora.h"
 #include "tuners/vera.h"
+#include "tuners/virtual_token_tuners.h"
 #include "tuners/waveft.h"
 
 namespace tunefleet::tuners {
@@ -43,6 +51,7 @@ const std::vector<TunerEntry>& builtin_tuners() {
       {&AdaloraOptions::schema(), &AdaloraAdapter::make},
       {&BoftOptions::schema(), &make_boft},
       {&BoneOptions::schema(), &make_bone},
+      {&BottleneckOptions::schema(), &BottleneckAdapter::make},
       {&C3aOptions::schema(), &make_c3a},
       {&FourierftOptions::schema(), &make_fourierft},
       {&HiraOptions::schema(), &make_hira},
@@ -57,13 +66,22 @@ const std::vector<TunerEntry>& builtin_tuners() {
       {&MissOptions::schema(), &make_miss},
       {&NeftuneOptions::schema(), &NeftuneAdapter::make},
       {&OftOptions::schema(), &make_oft},
+      {&PartOptions::schema(), &PartAdapter::make},
+      {&PrefixTuningOptions::schema(), &VirtualTokenAdapter::make_prefix_tuning},
+      {&PromptOptions::schema(), &PromptAdapter::make},
+      {&PromptTuningOptions::schema(), &VirtualTokenAdapter::make_prompt_tuning},
+      {&PTuningOptions::schema(), &VirtualTokenAdapter::make_p_tuning},
       {&RandloraOptions::schema(), &RandloraAdapter::make},
+      {&ReftOptions::schema(), &ReftAdapter::make},
+      {&ResTuningOptions::schema(), &ResTuningAdapter::make},
       {&RoadOptions::schema(), &make_road},
+      {&SceTuningOptions::schema(), &SceTuningAdapter::make},
       {&ShiraOptions::schema(), &ShiraAdapter::make},
+      {&SideOptions::schema(), &SideAdapter::make},
+      {&TrainableTokensOptions::schema(), &TrainableTokensAdapter::make},
       {&VbloraOptions::schema(), &VbloraAdapter::make},
       {&VeraOptions::schema(), &VeraAdapter::make},
       {&WaveftOptions::schema(), &make_waveft},
-      {&TrainableTokensOptions::schema(), &TrainableTokensAdapter::make},
   };
   return entries;
 }

@@ -610,7 +610,8 @@ void SwiftModel::install_parts(const Adapter& adapter, bool merged) {
   if (const auto* tuner = adapter.sequence_tuner()) base_.sequence_site()->tuner = tuner;
 }
 
-/// Merges the parts that one kind of site has in merged adapters, the innermost (first added) first.
+/// Merges the parts that one kind of site has in merged adapters, the innermost (first added)
+/// first.
 template <typename Part>
 void SwiftModel::merge_parts(std::vector<Part> (Adapter::*parts)() const) {
   std::map<decltype(Part::site), LayerWeights> merged;

@@ -68,9 +68,9 @@ Result<std::vector<StoredAdapter>> list_adapters(const fs::path& directory) {
     if (!stored) return fail(stored.error());
     adapters.push_back(*std::move(stored));
   }
-  const bool swift = std::any_of(adapters.begin(), adapters.end(),
-                                 [](const auto& each) { return !each.kind.swift_type.empty(); });
-  if (swift) {
+  // A tuner that only PEFT has says so in both layouts: the folders tell them apart.
+  std::error_code error;
+  if (adapters.size() > 1 && !fs::exists(directory / kAdapterConfigFile, error)) {
     std::erase_if(adapters, [](const auto& each) {
       return each.name == "peft" && each.kind.swift_type.empty();
     });

@@ -20,7 +20,8 @@ struct StoredAdapter {
 
 /// The adapters in a directory: the one in its root ("default") and one for each sub-folder, sorted
 /// by name. Takes a Swift checkpoint, a PEFT folder, and one adapter's own folder. A `peft`
-/// sub-folder beside Swift adapters holds the same ones in the other layout and is left out.
+/// sub-folder beside Swift adapters holds the same ones in the other layout and is left out: it is
+/// one that has siblings and no adapter above it.
 /// kNotFound when there is none; kInvalidArgument for a folder that mixes the layouts or carries
 /// ms-swift's extra_states.
 Result<std::vector<StoredAdapter>> list_adapters(const std::filesystem::path& directory);

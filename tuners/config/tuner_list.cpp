@@ -6,6 +6,7 @@
 #include "proto/nearest_name.h"
 #include "tuners/config/adalora_options.h"
 #include "tuners/config/boft_options.h"
+#include "tuners/config/bottleneck_options.h"
 #include "tuners/config/c3a_options.h"
 #include "tuners/config/fourierft_options.h"
 #include "tuners/config/hira_options.h"
@@ -17,15 +18,22 @@
 #include "tuners/config/lokr_options.h"
 #include "tuners/config/long_lora_options.h"
 #include "tuners/config/lora_options.h"
-#include "tuners/config/trainable_tokens_options.h"
 #include "tuners/config/miss_options.h"
 #include "tuners/config/neftune_options.h"
 #include "tuners/config/oft_options.h"
+#include "tuners/config/part_options.h"
+#include "tuners/config/prompt_options.h"
 #include "tuners/config/randlora_options.h"
+#include "tuners/config/reft_options.h"
+#include "tuners/config/res_tuning_options.h"
 #include "tuners/config/road_options.h"
+#include "tuners/config/sce_tuning_options.h"
 #include "tuners/config/shira_options.h"
+#include "tuners/config/side_options.h"
+#include "tuners/config/trainable_tokens_options.h"
 #include "tuners/config/vblora_options.h"
 #include "tuners/config/vera_options.h"
+#include "tuners/config/virtual_token_options.h"
 #include "tuners/config/waveft_options.h"
 
 namespace tunefleet::tuners {
@@ -35,6 +43,7 @@ const std::vector<const TunerSchema*>& tuner_schemas() {
       &AdaloraOptions::schema(),
       &BoftOptions::schema(),
       &BoneOptions::schema(),
+      &BottleneckOptions::schema(),
       &C3aOptions::schema(),
       &FourierftOptions::schema(),
       &HiraOptions::schema(),
@@ -49,13 +58,22 @@ const std::vector<const TunerSchema*>& tuner_schemas() {
       &MissOptions::schema(),
       &NeftuneOptions::schema(),
       &OftOptions::schema(),
+      &PartOptions::schema(),
+      &PrefixTuningOptions::schema(),
+      &PromptOptions::schema(),
+      &PromptTuningOptions::schema(),
+      &PTuningOptions::schema(),
       &RandloraOptions::schema(),
+      &ReftOptions::schema(),
+      &ResTuningOptions::schema(),
       &RoadOptions::schema(),
+      &SceTuningOptions::schema(),
       &ShiraOptions::schema(),
+      &SideOptions::schema(),
+      &TrainableTokensOptions::schema(),
       &VbloraOptions::schema(),
       &VeraOptions::schema(),
       &WaveftOptions::schema(),
-      &TrainableTokensOptions::schema(),
   };
   return schemas;
 }
