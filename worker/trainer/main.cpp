@@ -2,9 +2,11 @@
 
 #include <CLI/CLI.hpp>
 #include <exception>
+#include <functional>
 #include <iostream>
 
 #include "proto/log.h"
+#include "worker/trainer/adapter_command_line.h"
 #include "worker/trainer/generate_command.h"
 #include "worker/trainer/logits_command.h"
 #include "worker/trainer/run_command.h"
@@ -90,7 +92,8 @@ int finish(const tunefleet::Status& status) {
 }
 
 int dispatch(const CLI::App& app, const RunRequest& run, const GenerateRequest& generate,
-             const LogitsRequest& logits) {
+             const LogitsRequest& logits, const std::function<tunefleet::Status()>& chosen) {
+  if (chosen) return finish(chosen());
   if (app.got_subcommand("run")) return run_training(run);
   if (app.got_subcommand("generate")) return finish(generate_text(generate));
   return finish(write_logits(logits));
@@ -106,16 +109,18 @@ int main(int argc, char** argv) {
   RunRequest run;
   GenerateRequest generate;
   LogitsRequest logits;
+  std::function<tunefleet::Status()> chosen;
   add_run(app, run);
   add_generate(app, generate);
   add_logits(app, logits);
+  add_adapter_commands(app, chosen);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? 0 : 2;
   }
   try {
-    return dispatch(app, run, generate, logits);
+    return dispatch(app, run, generate, logits, chosen);
   } catch (const c10::Error& e) {
     tunefleet::log::error(e.what_without_backtrace());
   } catch (const std::exception& e) {

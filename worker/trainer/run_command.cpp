@@ -106,6 +106,11 @@ Result<nlohmann::json> train(Run& run, const std::filesystem::path& model_direct
   const tuners::RunFacts facts{.hidden_size = (*model)->config().hidden_size,
                                .max_steps = plan.max_steps};
   if (auto status = attach(run.spec, resume, facts, swift); !status) return fail(status.error());
+  if (swift.trainable_set().tensors.empty()) {
+    return fail(ErrorCode::kInvalidArgument,
+                "nothing would train: NEFTune, for one, goes beside another tuner, by "
+                "neftune_noise_alpha or under tuners");
+  }
   if (first) {
     for (const auto& note : data->notes) log::info(note);
     log::info(swift.get_trainable_parameters());
