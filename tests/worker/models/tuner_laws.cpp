@@ -12,11 +12,37 @@ namespace tunefleet::models {
 namespace {
 
 /// Written once in a run of the program.
-const TinyModel& stored_model(const LawModel& model) {
+const TinyModel& stored_decoder(const LawModel& model) {
   static std::map<std::string, std::unique_ptr<TinyModel>> models;
   auto& stored = models[model.name];
-  if (!stored) stored = std::make_unique<TinyModel>(model.config, model.model_type);
+  if (!stored) stored = std::make_unique<TinyModel>(model.config);
   return *stored;
+}
+
+template <typename Network, auto... Arguments>
+std::unique_ptr<tuners::SmallNetwork> make_network() {
+  return std::make_unique<Network>(Arguments...);
+}
+
+at::Tensor some_input(const std::vector<int64_t>& shape) {
+  at::manual_seed(31);
+  return torch::randn(shape);
+}
+
+/// A training step's loss on `batch` with gradient checkpointing needs batch and context until its
+/// backward pass is done.
+const TokenBatch& loss_batch() {
+  static const TokenBatch batch = law_batch();
+  return batch;
+}
+
+const tuners::ForwardContext& loss_context() {
+  static const tuners::ForwardContext context{
+      .training = true,
+      .seed = 42,
+      .step = 0,
+      .token_keys = torch::arange(static_cast<int64_t>(loss_batch().input_ids.size()), at::kLong)};
+  return context;
 }
 
 void add_noise(const tuners::Adapter& adapter, double deviation) {
@@ -29,12 +55,35 @@ void add_noise(const tuners::Adapter& adapter, double deviation) {
 }  // namespace
 
 const std::vector<LawModel>& law_models() {
+  using namespace tuners;
   static const std::vector<LawModel> models{
-      {.name = "float32", .model_type = "llama", .config = ""},
-      {.name = "tied_biased",
-       .model_type = "llama",
-       .config = R"("tie_word_embeddings": true, "attention_bias": true)"},
-      {.name = "bfloat16", .model_type = "llama", .config = "", .dtype = at::kBFloat16}};
+      {.name = "float32"},
+      {.name = "tied_biased", .config = R"("tie_word_embeddings": true, "attention_bias": true)"},
+      {.name = "bfloat16", .dtype = at::kBFloat16},
+      {.name = "token_net",
+       .network = &make_network<TokenNet>,
+       .input = {2, 5, 6},
+       .other_targets = R"("all-linear")"},
+      {.name = "body_net",
+       .network = &make_network<BodyNet>,
+       .input = {3, 8},
+       .other_targets = R"("all-linear")"},
+      {.name = "picture_net",
+       .network = &make_network<PictureNet>,
+       .input = {2, 3, 8, 8},
+       .other_targets = R"("all-linear")"},
+      {.name = "stack_net",
+       .network = &make_network<StackNet>,
+       .input = {2, 5, 6},
+       .other_targets = R"("all-linear")"},
+      {.name = "pyramid_net",
+       .network = &make_network<PyramidNet, int64_t{8}>,
+       .input = {2, 3, 8, 8},
+       .other_targets = R"(["mid", "expand"])"},
+      {.name = "skip_net",
+       .network = &make_network<SkipNet>,
+       .input = {2, 3, 8, 8},
+       .other_targets = R"(["mid", "conv_in"])"}};
   return models;
 }
 
@@ -85,19 +134,23 @@ tuners::TunerOptions TunerLaws::options() const {
   return *options;
 }
 
-tuners::TunerOptions TunerLaws::other_options() {
+tuners::TunerOptions TunerLaws::other_options() const {
   auto options = tuners::options_from_json(
-      tuners::LoraOptions::schema(),
-      R"({"r": 2, "target_modules": ["v_proj", "o_proj", "up_proj", "down_proj"]})", "other");
+      tuners::LoraOptions::schema(), R"({"r": 2, "target_modules": )" + on().other_targets + "}",
+      "other");
   if (!options) throw std::runtime_error(options.error().message);
   return *options;
 }
 
-std::unique_ptr<Decoder> TunerLaws::load() const { return stored_model(on()).load(on().dtype); }
+std::unique_ptr<tuners::BaseModel> TunerLaws::load() const {
+  if (on().is_decoder()) return stored_decoder(on()).load(on().dtype);
+  at::manual_seed(37);
+  return on().network();
+}
 
 Tuned TunerLaws::plain() const {
-  Tuned tuned{.model = load(), .swift = nullptr};
-  tuned.swift = std::make_unique<tuners::SwiftModel>(*tuned.model);
+  Tuned tuned{.base = load(), .swift = nullptr};
+  tuned.swift = std::make_unique<tuners::SwiftModel>(*tuned.base);
   return tuned;
 }
 
@@ -120,18 +173,31 @@ Tuned TunerLaws::drawn() const {
   return tuned;
 }
 
+at::Tensor TunerLaws::output(tuners::BaseModel& base) const {
+  if (on().is_decoder()) return logits_of(dynamic_cast<Decoder&>(base), law_batch());
+  const at::NoGradGuard no_grad;
+  return dynamic_cast<tuners::SmallNetwork&>(base).forward(some_input(on().input));
+}
+
 at::Tensor TunerLaws::loss(const Tuned& tuned, const at::Tensor& checkpoint_anchor) const {
-  const TokenBatch batch = law_batch();
-  tuners::ForwardContext context{.training = true, .seed = 42, .step = 0};
-  context.token_keys = torch::arange(static_cast<int64_t>(batch.input_ids.size()), at::kLong);
-  const auto total = tuned.model->loss(batch, context, 1.0 / 21.0, nullptr, checkpoint_anchor);
+  at::Tensor total;
+  if (on().is_decoder()) {
+    total =
+        tuned.decoder().loss(loss_batch(), loss_context(), 1.0 / 21.0, nullptr, checkpoint_anchor);
+  } else {
+    const auto output =
+        dynamic_cast<tuners::SmallNetwork&>(*tuned.base).forward(some_input(on().input));
+    total = output.mul(some_input(output.sizes().vec())).mean();
+  }
   const auto regularization = tuned.swift->regularization();
   return regularization.defined() ? total + regularization : total;
 }
 
 std::vector<tuners::FileLayout> TunerLaws::layouts() const {
-  std::vector<tuners::FileLayout> layouts{tuners::FileLayout::kSwift};
-  if (!schema().peft_type.empty()) layouts.push_back(tuners::FileLayout::kPeft);
+  std::vector<tuners::FileLayout> layouts;
+  const bool in_peft = !schema().peft_type.empty();
+  if (in_peft || !schema().swift_type.empty()) layouts.push_back(tuners::FileLayout::kSwift);
+  if (in_peft) layouts.push_back(tuners::FileLayout::kPeft);
   return layouts;
 }
 
@@ -151,7 +217,10 @@ std::vector<LawParam> law_params() {
   for (const auto& entry : tuners::builtin_tuners()) {
     for (const auto& law : law_cases()) {
       if (law.tuner != entry.schema->name) continue;
-      for (const auto& model : law_models()) params.emplace_back(law, model);
+      for (const auto& model : law_models()) {
+        const bool chosen = law.network.empty() ? model.is_decoder() : law.network == model.name;
+        if (chosen) params.emplace_back(law, model);
+      }
     }
   }
   return params;
@@ -160,6 +229,12 @@ std::vector<LawParam> law_params() {
 std::vector<LawParam> exact_law_params() {
   auto params = law_params();
   std::erase_if(params, [](const auto& param) { return std::get<1>(param).dtype != at::kFloat; });
+  return params;
+}
+
+std::vector<LawParam> decoder_law_params() {
+  auto params = law_params();
+  std::erase_if(params, [](const auto& param) { return !std::get<1>(param).is_decoder(); });
   return params;
 }
 

@@ -10,52 +10,62 @@
 #include <tuple>
 #include <vector>
 
+#include "tests/tuners/small_networks.h"
 #include "tests/worker/models/tiny_model.h"
 #include "tuners/registry.h"
 #include "tuners/swift_model.h"
 
-/// The laws that hold for every tuner of the registry, on a small decoder. A new tuner adds one
-/// line to tuner_laws_cases.cpp.
+/// The laws that hold for every tuner of the registry, on small decoders and networks. A new tuner
+/// adds one line to tuner_laws_cases.cpp.
 namespace tunefleet::models {
 
-/// One tuner with options for the small decoder (tiny_model.h: hidden 24, q and o 24, k and v 12,
-/// feed-forward 40, vocabulary 61, two layers), and which laws do not hold by design.
+/// One tuner with options, and which laws do not hold by design. Most act on the small decoder
+/// (tiny_model.h: hidden 24, q and o 24, k and v 12, feed-forward 40, vocabulary 61, two layers).
 struct LawCase {
-  std::string tuner;       ///< TunerSchema::name.
-  std::string options;     ///< JSON, as in a job's `tuners:` map.
-  std::string label = {};  ///< Tells several cases of one tuner apart.
-  bool starts_as_identity = true;
+  std::string tuner;               ///< TunerSchema::name.
+  std::string options;             ///< JSON, as in a job's `tuners:` map.
+  std::string label = {};          ///< Tells several cases of one tuner apart.
+  std::string network = {};        ///< The LawModel it acts on; empty: every decoder.
+  bool starts_as_identity = true;  ///< Fresh, it changes nothing.
   bool acts_in_evaluation = true;  ///< False: noise in training only.
   double deviation = 0.1;          ///< Of the noise that makes it no longer fresh.
-  bool reads_base =
-      false;  ///< Its start values follow from the base's weights (PiSSA): no other base will do.
+  bool reads_base = false;         ///< What it does follows from the base's weights (PiSSA, HiRA).
+  bool caches = true;              ///< Generation with a cache is that of the whole text.
+  bool whole_gradient = true;      ///< False: a part is held constant by design (DoRA's norm).
+  std::string target = "q_proj";   ///< A module of the decoder that it can act on.
 };
 const std::vector<LawCase>& law_cases();
 inline void PrintTo(const LawCase& law, std::ostream* out) { *out << law.tuner << law.options; }
 
-/// A decoder the laws are tested on.
+/// A decoder or a network (tests/tuners/small_networks.h) that the laws are tested on.
 struct LawModel {
   std::string name;
-  std::string model_type;
-  std::string config;  ///< Members of config.json over TinyModel's.
+  std::string config = {};  ///< Of a decoder: members of config.json over TinyModel's.
   at::ScalarType dtype = at::kFloat;
+  std::unique_ptr<tuners::SmallNetwork> (*network)() = nullptr;  ///< Null: a decoder.
+  std::vector<int64_t> input = {};                               ///< Of a network: its shape.
+  /// Where a LoRA beside the tuner goes, as JSON; it overlaps with what other tuners target.
+  std::string other_targets = R"(["v_proj", "o_proj", "up_proj", "down_proj"])";
+
+  bool is_decoder() const { return network == nullptr; }
   /// Largest difference of results that are equal but for rounding, relative to the largest value.
   double tolerance() const { return dtype == at::kFloat ? 2e-5 : 5e-2; }
 };
 const std::vector<LawModel>& law_models();
 inline void PrintTo(const LawModel& model, std::ostream* out) { *out << model.name; }
 
-/// A decoder with adapters on it.
+/// A model with adapters on it.
 struct Tuned {
-  std::unique_ptr<Decoder> model;
+  std::unique_ptr<tuners::BaseModel> base;
   std::unique_ptr<tuners::SwiftModel> swift;
 
   const tuners::Adapter& adapter(const std::string& name = "default") const {
     return *swift->find_adapter(name);
   }
+  Decoder& decoder() const { return dynamic_cast<Decoder&>(*base); }
 };
 
-/// Fails the test with the error's message.
+/// Ends the test with the error's message.
 void expect_ok(const Status& status);
 
 /// Sequences of several lengths, flat, every token a label.
@@ -82,14 +92,12 @@ class TunerLaws : public testing::TestWithParam<LawParam> {
  protected:
   const LawCase& law() const { return std::get<0>(GetParam()); }
   const LawModel& on() const { return std::get<1>(GetParam()); }
-  bool exact() const { return on().dtype == at::kFloat; }
   const tuners::TunerSchema& schema() const;
   tuners::TunerOptions options() const;
-  /// LoRA that overlaps with what other tuners target.
-  static tuners::TunerOptions other_options();
+  tuners::TunerOptions other_options() const;
 
-  std::unique_ptr<Decoder> load() const;
-  /// A decoder without adapters.
+  std::unique_ptr<tuners::BaseModel> load() const;
+  /// A model without adapters.
   Tuned plain() const;
   /// With the case's tuner as "default", fresh or with noise on every trained tensor.
   Tuned fresh() const;
@@ -97,8 +105,11 @@ class TunerLaws : public testing::TestWithParam<LawParam> {
   void add(const Tuned& tuned, const std::string& name, const tuners::TunerOptions& options,
            double deviation) const;
 
-  at::Tensor logits(const Tuned& tuned) const { return logits_of(*tuned.model, law_batch()); }
-  /// A training step's loss, regularization included; step 0 of seed 42.
+  /// What the model gives for the laws' input, in evaluation.
+  at::Tensor output(tuners::BaseModel& base) const;
+  at::Tensor output(const Tuned& tuned) const { return output(*tuned.base); }
+  /// A training step's loss, regularization included; step 0 of seed 42. An anchor turns a
+  /// decoder's gradient checkpointing on.
   at::Tensor loss(const Tuned& tuned, const at::Tensor& checkpoint_anchor = {}) const;
 
   /// The layouts in which the tuner has files.
@@ -113,9 +124,10 @@ class TunerLaws : public testing::TestWithParam<LawParam> {
   }
 };
 
-/// The cases of tuners that are in the registry, on every model.
+/// The cases of tuners that are in the registry, each on its models.
 std::vector<LawParam> law_params();
-std::vector<LawParam> exact_law_params();  ///< float32 models only.
+std::vector<LawParam> exact_law_params();    ///< float32 models only.
+std::vector<LawParam> decoder_law_params();  ///< Decoders only.
 std::string law_name(const testing::TestParamInfo<LawParam>& info);
 
 }  // namespace tunefleet::models
