@@ -70,6 +70,8 @@ void AdamW::step_tensors(const OptimizerGroup& group,
   at::_fused_adamw_(values, grads, exp_avgs, exp_avg_sqs, {}, steps, learning_rate * group.lr_scale,
                     options_.beta1, options_.beta2, group.weight_decay, options_.epsilon,
                     /*amsgrad=*/false, /*maximize=*/false);
+  // The kernel does not count as a change, and tuners keep what they derive from a tensor's version.
+  for (const auto& value : values) value.unsafeGetTensorImpl()->bump_version();
 }
 
 AdamW::NamedTensors AdamW::state() const {

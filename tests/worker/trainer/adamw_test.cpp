@@ -38,6 +38,15 @@ Optimizer::NamedTensors copy_of(const Optimizer::NamedTensors& state) {
   return copy;
 }
 
+TEST(AdamWTest, AStepMovesTheVersionOfWhatItChanges) {
+  const auto set = two_tensors();
+  AdamW ours(set, {.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8});
+  set_gradients(set, 0);
+  const auto before = tensor_of(set, 0)._version();
+  ours.step(1e-2);
+  EXPECT_GT(tensor_of(set, 0)._version(), before);
+}
+
 TEST(AdamWTest, StepsAreTorchsOwn) {
   const auto set = two_tensors();
   const auto copy = two_tensors();
