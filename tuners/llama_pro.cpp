@@ -27,10 +27,10 @@ bool ends_a_branch(const std::string& key) {
   return key.find(".o_proj.") != std::string::npos || key.find(".down_proj.") != std::string::npos;
 }
 
-/// ".mlp.down_proj.weight" of a parameter of the layer at `layer`.
-std::string inside(const std::string& layer, const std::string& path) {
-  TORCH_CHECK(path.starts_with(layer + "."), "not a parameter of ", layer, ": ", path);
-  return path.substr(layer.size());
+/// ".mlp.down_proj.weight" of "model.layers.3.mlp.down_proj.weight", whatever its number is.
+std::string inside_layer(const std::string& list, const std::string& path) {
+  TORCH_CHECK(path.starts_with(list + "."), "not a parameter of a layer of ", list, ": ", path);
+  return path.substr(path.find('.', list.size() + 1));
 }
 
 }  // namespace
@@ -56,11 +56,11 @@ Result<std::unique_ptr<Adapter>> LlamaProAdapter::make(const TunerOptions& optio
 
 void LlamaProAdapter::add_layer(LayerList& list, int64_t after) {
   const at::NoGradGuard no_grad;
-  const auto numbered = [&](size_t number) { return c10::str(list.path(), ".", number); };
-  const std::string place = numbered(static_cast<size_t>(after) + 1 + layers_.size());
+  const auto number = static_cast<size_t>(after) + 1 + layers_.size();
+  const std::string place = c10::str(list.path(), ".", number);
   auto block = list.copy(after);
   for (ParameterSlot* slot : block->parameters()) {
-    const std::string rest = inside(numbered(static_cast<size_t>(after)), slot->path);
+    const std::string rest = inside_layer(list.path(), slot->path);
     const at::Tensor value = std::exchange(slot->base, slot->base.detach());
     NewParameter parameter{.slot = slot,
                            .key = place + rest,

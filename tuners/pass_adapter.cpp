@@ -37,6 +37,14 @@ int64_t child_number(const std::string& site, const std::string& path) {
   return number ? std::stoll(first) : -1;
 }
 
+/// The paths, and before them the names at their ends: what lists of targets are made of.
+std::vector<std::string> names_of(const std::vector<std::string>& paths) {
+  std::vector<std::string> names;
+  for (const auto& path : paths) names.push_back(path.substr(path.rfind('.') + 1));
+  names.insert(names.end(), paths.begin(), paths.end());
+  return names;
+}
+
 }  // namespace
 
 PassSites::PassSites(BaseModel& base) {
@@ -96,9 +104,10 @@ Result<std::vector<PassSite>> PassSites::matching(const ModuleNames& names,
   }
   if (!found.empty()) return found;
   const std::string asked = names.regex ? *names.regex : c10::Join(", ", names.names);
-  return fail(ErrorCode::kInvalidArgument,
-              c10::str(tuner, " matches no place of the model where it can act; nearest are ",
-                       c10::Join(", ", nearest_names(asked, paths(), 3)), ": \"", asked, "\""));
+  return fail(
+      ErrorCode::kInvalidArgument,
+      c10::str(tuner, " matches no place of the model where it can act; nearest are ",
+               c10::Join(", ", nearest_names(asked, names_of(paths()), 3)), ": \"", asked, "\""));
 }
 
 /// The path of the last module of a list; "" when `path` is not one.

@@ -23,7 +23,7 @@ at::Tensor orthonormal(const at::Tensor& x) {
 
 bool is_orthonormal(const at::Tensor& x) {
   const auto product = x.t().matmul(x);
-  return product.sub(at::eye(x.size(1), x.options())).abs().max().item<double>() < 1e-6;
+  return product.sub(at::eye(x.size(1), x.options())).abs().max().item<double>() < 1e-5;
 }
 
 /// The model's sites of these layers. kInvalidArgument for one that is not there.
@@ -63,10 +63,13 @@ Result<std::vector<ModuleSite*>> layer_sites(const ReftOptions& options, BaseMod
 OrthonormalColumns::OrthonormalColumns(int64_t rows, int64_t columns, const TunerPlace& place) {
   const at::NoGradGuard no_grad;
   const RandomStream stream(place.seed, stream_id(place.inside("weight").path));
-  matrix_ = trained(orthonormal(normal_values({rows, columns}, 1.0, stream)), place);
+  matrix_ = trained(orthonormal(normal_values({rows, columns}, 1.0, stream)).contiguous(), place);
 }
 
-at::Tensor OrthonormalColumns::columns() const { return orthonormal(matrix_); }
+at::Tensor OrthonormalColumns::columns() const {
+  if (!at::GradMode::is_enabled() && is_orthonormal(matrix_)) return matrix_;
+  return orthonormal(matrix_);
+}
 
 void OrthonormalColumns::straighten() const {
   const at::NoGradGuard no_grad;

@@ -24,7 +24,7 @@ class OrthonormalColumns {
   OrthonormalColumns() = default;
   OrthonormalColumns(int64_t rows, int64_t columns, const TunerPlace& place);
 
-  /// [C, r] float32, differentiable.
+  /// [C, r] float32, differentiable. Without gradients, bit for bit what `straighten` leaves.
   at::Tensor columns() const;
   void straighten() const;
   bool defined() const { return matrix_.defined(); }
