@@ -33,6 +33,11 @@ SceLayer::SceLayer(const Settings& settings, const TunerPlace& place)
                                place.inside("ln2"))) {}
 
 at::Tensor SceLayer::tuned(const at::Tensor& z) const {
+  if (z.dim() < 2 || z.size(z.dim() == 4 ? 1 : -1) != settings_.dim) {
+    throw std::invalid_argument(
+        c10::str("what is tuned has another number of channels than option dims says: dims ",
+                 settings_.dim, ", tensor ", z.sizes()));
+  }
   const at::Tensor hidden = ln1_(channels_last(z.to(at::kFloat)));
   const at::Tensor update = channels_first(ln2_(at::gelu(hidden)), z);
   return z.add(update).to(z.scalar_type());

@@ -26,7 +26,8 @@ class SceLayer : public PassTuner {
   };
   SceLayer(const Settings& settings, const TunerPlace& place);
 
-  /// Throws std::invalid_argument when the decoder's x has fewer channels than two times dim.
+  /// Throws std::invalid_argument when the decoder's x has fewer channels than two times dim, or
+  /// what is tuned has others than dim.
   at::Tensor forward(const at::Tensor& x, const TensorNext& next,
                      const ForwardContext& context) const override;
   std::vector<LayerTensor> tensors() const override;
