@@ -156,10 +156,11 @@ std::vector<AdapterTensor> TokenParts::tensors(const std::string& adapter_name,
     const std::string key = module + "." + infix + "trainable_tokens_delta";
     tensors.push_back({.key = key,
                        .path = key + "." + adapter_name,
-                       .tensor = rows.values(),
+                       .tensor = copy ? rows.values().detach() : rows.values(),
                        .swift_key = key + ".{}",
                        .trains = !copy,
-                       .optional = copy});
+                       .optional = copy,
+                       .derived = copy});
   };
   for (const auto& part : parts_) {
     add(part.module, *part.rows, false);

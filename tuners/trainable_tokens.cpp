@@ -36,9 +36,11 @@ Result<std::vector<TrainedTokens>> wanted_tokens(const TrainableTokensOptions& o
       tokens.push_back({.module = path, .rows = options.token_indices});
   }
   if (!tokens.empty()) return tokens;
-  return fail(ErrorCode::kInvalidArgument,
-              c10::str("target_modules of trainable_tokens match no embedding, the model has [",
-                       c10::Join(", ", candidates), "]"));
+  const auto& asked = options.target_modules;
+  return fail(
+      ErrorCode::kInvalidArgument,
+      c10::str("target_modules match no embedding, the model has [", c10::Join(", ", candidates),
+               "]: \"", asked.regex ? *asked.regex : c10::Join(", ", asked.names), "\""));
 }
 
 }  // namespace
