@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "storage/safetensors.h"
 #include "tests/worker/models/tuner_laws.h"
@@ -86,7 +87,8 @@ std::vector<std::string> lengthen_a_tensor(const std::filesystem::path& file) {
   if (tensors.empty()) return {};
   auto& [name, tensor] = *tensors.begin();
   std::vector<std::string> said{name, tuners::shape_text(tensor.sizes())};
-  tensor = torch::cat({tensor, tensor.narrow(0, 0, 1)}).contiguous();
+  tensor = tensor.dim() == 0 ? tensor.repeat({2})
+                             : torch::cat({tensor, tensor.narrow(0, 0, 1)}).contiguous();
   said.push_back(tuners::shape_text(tensor.sizes()));
   std::vector<storage::TensorView> views;
   for (const auto& [key, value] : tensors) views.push_back(tuners::view_of(key, value));
@@ -118,10 +120,12 @@ TEST_P(TunerFileLaws, AWrongShapeInAFileNamesBothSizes) {
 TEST_P(TunerFileLaws, ATargetThatIsNotThereNamesTheNearest) {
   if (tuners::find_option(schema(), "target_modules") == nullptr) GTEST_SKIP() << "has no targets";
   auto json = nlohmann::json::parse(law().options);
-  const std::string right = on().is_decoder() ? law().target : "head";
+  const std::string usual = on().is_decoder() ? "q_proj" : "head";
+  const std::string right = law().target.empty() ? usual : law().target;
   std::string misspelt = right;
   std::swap(misspelt.end()[-1], misspelt.end()[-2]);
   json["target_modules"] = {misspelt};
+  json.erase("feedforward_modules");  // must be among the targets
   const auto wrong = tuners::options_from_json(schema(), json.dump(), law().tuner);
   const Tuned tuned = plain();
   const Status status = wrong ? tuned.swift->add_adapter("default", *wrong) : fail(wrong.error());

@@ -70,7 +70,7 @@ const std::vector<LawModel>& law_models() {
        .other_targets = R"("all-linear")"},
       {.name = "picture_net",
        .network = &make_network<PictureNet>,
-       .input = {2, 3, 8, 8},
+       .input = {2, 3, 16, 16},
        .other_targets = R"("all-linear")"},
       {.name = "stack_net",
        .network = &make_network<StackNet>,

@@ -32,7 +32,8 @@ struct LawCase {
   bool reads_base = false;         ///< What it does follows from the base's weights (PiSSA, HiRA).
   bool caches = true;              ///< Generation with a cache is that of the whole text.
   bool whole_gradient = true;      ///< False: a part is held constant by design (DoRA's norm).
-  std::string target = "q_proj";   ///< A module of the decoder that it can act on.
+  std::string target =
+      {};  ///< A module it can act on; empty: q_proj of a decoder, head of a network.
 };
 const std::vector<LawCase>& law_cases();
 inline void PrintTo(const LawCase& law, std::ostream* out) { *out << law.tuner << law.options; }

@@ -40,7 +40,8 @@ Cases low_rank_cases() {
        .options = R"({"r": 3, "target_modules": ["all-embedding", "v_proj"]})",
        .label = "embedding"},
       {.tuner = "lora",
-       .options = R"({"r": 3, "target_modules": ["q_proj"], "trainable_token_indices": [3, 7]})",
+       .options = R"({"r": 3, "target_modules": ["q_proj"], "trainable_token_indices":)"
+                  R"( [0, 1, 2, 3, 5, 8, 13, 21, 34, 40, 42, 44, 46, 48, 50, 55]})",
        .label = "tokens"},
       {.tuner = "loha", .options = R"({"r": 2, )" SOME "}"},
       {.tuner = "lokr", .options = R"({"r": 2, )" SOME "}"},
@@ -101,7 +102,7 @@ Cases spectral_cases() {
        .options = R"({"n_frequency": 20, "scaling": 20.0, )" SOME "}",
        .starts_as_identity = false},
       {.tuner = "vera", .options = R"({"r": 6, )" SOME "}"},
-      {.tuner = "waveft", .options = R"({"n_frequency": 30, )" SOME "}"},
+      {.tuner = "waveft", .options = R"({"n_frequency": 30, "scaling": 5.0, )" SOME "}"},
       {.tuner = "waveft",
        .options = R"({"n_frequency": 30, "scaling": 5.0, "wavelet_family": "db3",
                       "proportional_parameters": true, )" SOME "}",
@@ -132,8 +133,12 @@ Cases whole_parameter_cases() {
        .label = "any_module"},
       {.tuner = "trainable_tokens",
        .options = R"({"token_indices": [0, 1, 2, 3, 5, 8, 13, 21, 34, 40, 42, 44, 46, 48, 50, 55],)"
-                  R"( "target_modules": ["embed_tokens"]})"},
-      {.tuner = "part", .options = R"({"target_modules": "model\\.layers\\.1\\.mlp\\.up_proj"})"},
+                  R"( "target_modules": ["embed_tokens"]})",
+       .target = "embed_tokens"},
+      {.tuner = "part",
+       .options = R"({"target_modules": "model\\.layers\\.1\\.mlp\\.up_proj"})",
+       .reads_base = true,  // a whole copy of the layer: what else was merged into it is gone
+       .target = "up_proj"},
       {.tuner = "llamapro", .options = R"({"num_new_blocks": 2})"},
       {.tuner = "llamapro", .options = R"({"num_new_blocks": 1})", .label = "one"},
   };
@@ -148,8 +153,9 @@ Cases sequence_cases() {
        .options = R"({"num_virtual_tokens": 3})",
        .starts_as_identity = false},
       {.tuner = "p_tuning",
-       .options = R"({"num_virtual_tokens": 3, "encoder_hidden_size": 8})",
-       .starts_as_identity = false},
+       .options = R"({"num_virtual_tokens": 1, "encoder_hidden_size": 6})",
+       .starts_as_identity = false,
+       .deviation = 0.5},  // away from ReLU's corners
       {.tuner = "p_tuning",
        .options = R"({"num_virtual_tokens": 3, "encoder_hidden_size": 4,)"
                   R"( "encoder_reparameterization_type": "LSTM", "encoder_dropout": 0.3})",
@@ -164,7 +170,8 @@ Cases sequence_cases() {
       {.tuner = "longlora", .options = R"({"r": 2, )" SOME "}"},
       {.tuner = "adapter",
        .options = R"({"target_modules": ["mlp"], "adapter_length": 5})",
-       .starts_as_identity = false},
+       .starts_as_identity = false,
+       .target = "mlp"},
       {.tuner = "adapter",
        .options = R"({"target_modules": ["q_proj", "model.layers.1"], "act_layer": "silu"})",
        .label = "linear",
@@ -209,15 +216,18 @@ Cases network_cases() {
                   R"( "use_upsample": true})",
        .label = "upsample",
        .network = "pyramid_net",
-       .starts_as_identity = false},
+       .starts_as_identity = false,
+       .target = "expand"},
       {.tuner = "scetuning",
        .options = R"({"dims": [8, 4], "target_modules": "up\\.\\d+", "down_ratio": 0.5})",
-       .network = "skip_net"},
+       .network = "skip_net",
+       .target = "mid"},
       {.tuner = "scetuning",
        .options = R"({"dims": [4, 8], "target_modules": ["conv_in", "down"],)"
                   R"( "tuner_mode": "encoder"})",
        .label = "encoder",
-       .network = "skip_net"},
+       .network = "skip_net",
+       .target = "conv_in"},
   };
 }
 
