@@ -57,31 +57,31 @@ class Reflect : public torch::autograd::Function<Reflect> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& u,
                             bool orthogonal) {
     const auto factors = factors_of(u, orthogonal);
-    const auto narrow = factors.v.to(x.scalar_type());
-    const auto t = at::mm(x, narrow);
-    const auto q = at::mm(t.to(at::kFloat), factors.m.t());
+    // Near equal vectors almost cancel: all of it in float32, rounded once.
+    const auto wide = x.to(at::kFloat);
+    const auto t = at::mm(wide, factors.v);
+    const auto q = at::mm(t, factors.m.t());
     variable_list saved{x, factors.v, factors.m, t, q};
     if (orthogonal) saved.push_back(factors.to_basis);
     ctx->save_for_backward(std::move(saved));
-    return at::addmm(x, q.to(x.scalar_type()), narrow.t(), 1, -1);
+    return at::addmm(wide, q, factors.v.t(), 1, -1).to(x.scalar_type());
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
     const auto &x = saved[0], &v = saved[1], &m = saved[2], &t = saved[3], &q = saved[4];
-    const auto g = grads[0].contiguous();
-    const auto narrow = v.to(g.scalar_type());
-    const auto s = at::mm(g, narrow).to(at::kFloat);
-    const auto back = at::mm(s, m).to(g.scalar_type());
+    const auto g = grads[0].to(at::kFloat);
+    const auto s = at::mm(g, v);
+    const auto back = at::mm(s, m);
     at::Tensor dx, du;
-    if (ctx->needs_input_grad(0)) dx = at::addmm(g, back, narrow.t(), 1, -1);
+    if (ctx->needs_input_grad(0)) dx = at::addmm(g, back, v.t(), 1, -1).to(x.scalar_type());
     if (ctx->needs_input_grad(1)) {
-      du = at::mm(x.t(), back).add_(at::mm(g.t(), q.to(g.scalar_type()))).to(at::kFloat).neg_();
+      du = at::mm(x.to(at::kFloat).t(), back).addmm_(g.t(), q).neg_();
       if (saved.size() > 5) {
         // Of the projection: only what leaves the span counts.
         du = at::mm(du.sub_(at::mm(v, at::mm(v.t(), du))), saved[5].t());
       } else {
-        const auto dm = at::mm(s.t(), t.to(at::kFloat)).neg_();
+        const auto dm = at::mm(s.t(), t).neg_();
         const auto dgram = half_diagonal(at::mm(at::mm(m.t(), dm), m.t()).neg_());
         du.addmm_(v, dgram.add(dgram.t()));
       }
