@@ -233,9 +233,9 @@ TEST_P(AdapterFilesTest, ADamagedFileIsAnErrorAndPickleIsNotRead) {
 TEST_P(AdapterFilesTest, ATunerWeDoNotHaveIsNamed) {
   add("default");
   save();
-  std::ofstream(folder() / kAdapterConfigFile) << R"({"peft_type":"BOFT"})";
+  std::ofstream(folder() / kAdapterConfigFile) << R"({"peft_type":"XLORA"})";
   TinyModel other;
-  EXPECT_THAT(load_error(other), HasSubstr("known are LORA: BOFT"));
+  EXPECT_THAT(load_error(other), HasSubstr(": XLORA"));
 }
 
 TEST(PlainKeyTest, TakesPrefixAndNameOutOfEveryForm) {

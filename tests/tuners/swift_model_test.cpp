@@ -242,7 +242,7 @@ TEST_P(SwiftModelFloatTest, TwoActiveAdaptersMayNotReplaceOneParameter) {
 TEST_P(SwiftModelFloatTest, MergingNeedsAnActiveAdapterAndTheBasesWeight) {
   add("a", {.modules_to_save = {"lm_head"}});
   add("b", {.target_modules = {.names = {"lm_head"}}});
-  EXPECT_THAT(swift_.merge().error().message, HasSubstr("b, lm_head"));
+  EXPECT_THAT(swift_.merge({"b"}).error().message, HasSubstr("b, lm_head"));
   ASSERT_TRUE(swift_.deactivate_adapter("b"));
   EXPECT_THAT(swift_.merge({"b"}).error().message, HasSubstr("activate it first"));
   EXPECT_TRUE(swift_.merge());
