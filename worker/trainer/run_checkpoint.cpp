@@ -86,21 +86,29 @@ const tuners::FullAdapter* full_adapter(const tuners::SwiftModel& model) {
   return nullptr;
 }
 
+/// Every adapter but the noise that a key of the job asks for: a run that goes on has the key too.
+std::vector<std::string> adapters_to_write(const JobSpec& spec, const tuners::SwiftModel& model) {
+  auto names = model.adapter_names();
+  if (spec.neftune_noise_alpha) std::erase(names, "neftune");
+  return names;
+}
+
 Status write_model(const std::filesystem::path& directory, const std::filesystem::path& base_model,
-                   const tuners::SwiftModel& model) {
+                   const JobSpec& spec, const tuners::SwiftModel& model) {
   if (const auto* full = full_adapter(model)) {
     return tuners::save_model(
         model.base(), [full](const auto& slot) { return full->value_of(slot); }, base_model,
         directory);
   }
-  if (auto status = tuners::save_swift(model, directory); !status) return status;
+  if (auto status = tuners::save_swift(model, directory, adapters_to_write(spec, model)); !status)
+    return status;
   return tuners::save_peft(model, directory / "peft");
 }
 
 Status fill(const std::filesystem::path& directory, const std::filesystem::path& base_model,
             const JobSpec& spec, const tuners::SwiftModel& model, const Optimizer& optimizer,
             const RunProgress& progress) {
-  if (auto status = write_model(directory, base_model, model); !status) return status;
+  if (auto status = write_model(directory, base_model, spec, model); !status) return status;
   if (auto status = storage::write_file_atomically(directory / "args.json", to_json(spec).dump(2));
       !status) {
     return status;
@@ -154,8 +162,7 @@ Result<std::filesystem::path> save_checkpoint(CheckpointContext& context, const 
                                                   .world_size = context.world_size,
                                                   .base_model_digest = context.base_model_digest});
   if (!writer) return fail(what, writer.error());
-  if (auto status =
-          fill(writer->directory(), context.base_model, spec, model, optimizer, progress);
+  if (auto status = fill(writer->directory(), context.base_model, spec, model, optimizer, progress);
       !status) {
     return fail(what, status.error());
   }
@@ -199,8 +206,7 @@ Result<RunProgress> load_run_state(const std::filesystem::path& checkpoint, Opti
   if (!tensors) return fail(tensors.error());
   try {
     optimizer.load(*tensors);
-    if (auto status = load_tuners(state / kTunersFile, model); !status)
-      return fail(status.error());
+    if (auto status = load_tuners(state / kTunersFile, model); !status) return fail(status.error());
   } catch (const std::invalid_argument& e) {
     return fail(ErrorCode::kInvalidArgument, std::string(e.what()) + ", " + state.string());
   }

@@ -22,6 +22,7 @@
 #include "worker/collective/group.h"
 #include "worker/trainer/device.h"
 #include "worker/trainer/model_setup.h"
+#include "worker/trainer/prompt_text.h"
 #include "worker/trainer/stop_signal.h"
 #include "worker/trainer/trainer.h"
 
@@ -60,31 +61,43 @@ Status write_text(const std::filesystem::path& path, const nlohmann::json& value
   return storage::write_file_atomically(path, value.dump(2) + "\n");
 }
 
-/// Puts new tuners on the model.
-Status add_tuners(const tuners::NamedOptions& tuners, tuners::SwiftModel& swift) {
+/// Puts new tuners on the model, which lies in `directory`.
+Status add_tuners(const tuners::NamedOptions& tuners, const std::filesystem::path& directory,
+                  tuners::SwiftModel& swift) {
   for (const auto& [name, options] : tuners) {
-    if (auto status = swift.add_adapter(name, options); !status) return status;
+    const auto ready = with_text_ids(options, directory);
+    if (!ready) return fail("adapter " + name, ready.error());
+    if (auto status = swift.add_adapter(name, *ready); !status) return status;
   }
   return {};
 }
 
 /// Puts the job's tuners on the model: those of a checkpoint to resume, or given ones and new ones.
-/// What full tuning has beside it is in no checkpoint.
+/// What full tuning has beside it, and the noise of neftune_noise_alpha, is in no checkpoint.
 Status attach(const JobSpec& spec, const std::optional<std::filesystem::path>& resume,
-              const tuners::RunFacts& facts, tuners::SwiftModel& swift) {
+              const tuners::RunFacts& facts, const std::filesystem::path& model_directory,
+              tuners::SwiftModel& swift) {
   const bool full = spec.tuner_type == "full";
   if (full) {
     const auto options = tuners::full_options_from_job(spec);
     if (auto status = attach_full(swift, options, resume, /*trainable=*/true); !status)
       return status;
   }
-  if (resume && !full) return tuners::Swift::from_pretrained(swift, *resume);
+  auto tuners = tuners::tuner_options_of_job(spec, facts);
+  if (!tuners) return fail(tuners.error());
+  if (resume && !full) {
+    if (auto status = tuners::Swift::from_pretrained(swift, *resume); !status) return status;
+    std::erase_if(*tuners, [&](const auto& each) {
+      return !spec.neftune_noise_alpha || each.first != "neftune" ||
+             swift.find_adapter(each.first) != nullptr;
+    });
+    return add_tuners(*tuners, model_directory, swift);
+  }
   for (const auto& adapter : spec.adapters) {
     if (auto status = tuners::Swift::from_pretrained(swift, adapter); !status)
       return fail("adapters", status.error());
   }
-  const auto tuners = tuners::tuner_options_of_job(spec, facts);
-  return tuners ? add_tuners(*tuners, swift) : fail(tuners.error());
+  return add_tuners(*tuners, model_directory, swift);
 }
 
 Result<nlohmann::json> train(Run& run, const std::filesystem::path& model_directory) {
@@ -105,7 +118,8 @@ Result<nlohmann::json> train(Run& run, const std::filesystem::path& model_direct
   const auto plan = make_run_plan(run.spec, data->rows(), group.size());
   const tuners::RunFacts facts{.hidden_size = (*model)->config().hidden_size,
                                .max_steps = plan.max_steps};
-  if (auto status = attach(run.spec, resume, facts, swift); !status) return fail(status.error());
+  if (auto status = attach(run.spec, resume, facts, model_directory, swift); !status)
+    return fail(status.error());
   if (swift.trainable_set().tensors.empty()) {
     return fail(ErrorCode::kInvalidArgument,
                 "nothing would train: NEFTune, for one, goes beside another tuner, by "
