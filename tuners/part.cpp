@@ -70,7 +70,11 @@ Result<std::vector<SavedParameter>> copies_of(BaseModel& base, const PartMatcher
 Error nothing_selected(const PartOptions& options, BaseModel& base) {
   const auto& names = options.target_modules;
   const std::string asked = names.regex ? *names.regex : c10::Join(", ", names.names);
-  const auto near = nearest_names(asked, model_modules(base).modules, 3);
+  const auto modules = model_modules(base).modules;
+  std::vector<std::string> known;
+  for (const auto& path : modules) known.push_back(path.substr(path.rfind('.') + 1));
+  known.insert(known.end(), modules.begin(), modules.end());
+  const auto near = nearest_names(asked, known, 3);
   return {ErrorCode::kInvalidArgument,
           c10::str("part selects no module with parameters; nearest are ", c10::Join(", ", near),
                    ": \"", asked, "\"")};

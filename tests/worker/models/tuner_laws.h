@@ -32,6 +32,7 @@ struct LawCase {
   bool reads_base = false;         ///< What it does follows from the base's weights (PiSSA, HiRA).
   bool caches = true;              ///< Generation with a cache is that of the whole text.
   bool whole_gradient = true;      ///< False: a part is held constant by design (DoRA's norm).
+  double slope_error = 5e-3;       ///< Of difference quotients; more where ReLU has its kinks.
   std::string target =
       {};  ///< A module it can act on; empty: q_proj of a decoder, head of a network.
 };

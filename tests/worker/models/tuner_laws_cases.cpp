@@ -203,7 +203,8 @@ Cases network_cases() {
        .options = R"({"dim": 7, "target_modules": "features"})",
        .label = "fcn4",
        .network = "picture_net",
-       .starts_as_identity = false},
+       .starts_as_identity = false,
+       .slope_error = 3e-2},
       {.tuner = "restuning",
        .options = R"({"dims": 8, "stem_modules": "blocks\\.\\d+", "target_modules": "head",)"
                   R"( "root_modules": "blocks\\.0", "tuner_cfg": "res_adapter"})",

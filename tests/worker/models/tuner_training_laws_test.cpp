@@ -101,7 +101,8 @@ TEST_P(ExactTunerTrainingLaws, GradientsMatchDifferenceQuotients) {
         const double shorter = slope(value, each.tensor, direction, h);
         if (std::abs(shorter - seen) < std::abs(wanted - seen)) wanted = shorter;
       }
-      EXPECT_NEAR(seen, wanted, 5e-3 * length + 5e-5) << each.path << ", length " << length;
+      EXPECT_NEAR(seen, wanted, law().slope_error * length + 5e-5)
+          << each.path << ", length " << length;
     }
   }
 }
