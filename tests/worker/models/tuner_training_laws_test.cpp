@@ -37,7 +37,9 @@ TEST_P(TunerTrainingLaws, OnlyTheDeclaredTensorsTrain) {
   for (const auto& each : tuned.adapter().tensors()) {
     before[each.path] = each.tensor.clone();
     declared += each.trains ? 1 : 0;
-    if (!each.derived) EXPECT_EQ(each.tensor.requires_grad(), each.trains) << each.path;
+    if (!each.derived) {
+      EXPECT_EQ(each.tensor.requires_grad(), each.trains) << each.path;
+    }
   }
   EXPECT_EQ(set.tensors.size(), declared);
   if (declared == 0) return;
