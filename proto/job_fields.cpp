@@ -30,9 +30,10 @@ const Fields kModelFields{
     {"tuner_backend",
      "Model",
      &JobSpec::tuner_backend,
-     "Whose file layout the tuner has.",
+     "How LoRA is computed: unsloth: forward and backward by hand; peft: plain operations, slower; "
+     "unset: as unsloth.",
      {},
-     {"peft"}},
+     {"peft", "unsloth"}},
     {"adapters", "Model", &JobSpec::adapters, "Checkpoints or adapter directories to start from."},
     {"torch_dtype",
      "Model",

@@ -21,7 +21,7 @@ struct JobSpec {
   /// Several tuners at once, in place of tuner_type: name -> its map {"type": …, options} as JSON
   /// text, which this room does not understand (tuners/config/job_options.h does).
   std::map<std::string, std::string> tuners;
-  std::string tuner_backend = "peft";
+  std::optional<std::string> tuner_backend;  ///< peft: LoRA in plain operations; unsloth or unset: by hand.
   std::vector<std::string> adapters;      ///< Checkpoints or adapter directories to start from.
   std::optional<std::string> torch_dtype; ///< float32 | bfloat16; unset: the model's own.
   int64_t seed = 42;

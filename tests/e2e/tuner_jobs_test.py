@@ -74,6 +74,8 @@ VARIANTS = {
     "full+galore": {"tuner_type": "full", "use_galore": True, "galore_rank": 8, "learning_rate": 1e-3},
     "full+q-galore": {"tuner_type": "full", "use_galore": True, "galore_quantization": True, "galore_rank": 8,
                       "learning_rate": 1e-3},
+    "lora by plain operations": {"tuner_backend": "peft"},
+    "lora by hand": {"tuner_backend": "unsloth"},
     "plain kernels": {"use_liger_kernel": False},
 }
 
@@ -216,6 +218,14 @@ def tuner_cases(bench):
         yield name, None, settings
 
 
+def equal_ways(bench, rows):
+    """What is computed in another way ends where plain LoRA does, up to rounding."""
+    losses = {row["case"]: row["last_loss"] for row in rows}
+    for name in ("lora by plain operations", "lora by hand", "plain kernels"):
+        if "lora" in losses and name in losses:
+            bench.checks.at_most(f"{name}: the loss is that of lora", abs(losses[name] - losses["lora"]), 1e-4)
+
+
 def print_table(rows):
     """Every case beside plain LoRA, which stands in the list of tuners."""
     lora = next((row for row in rows if row["case"] == "lora"), None)
@@ -340,6 +350,7 @@ def main():
         if options.only is None or name in options.only:
             row = run_case(bench, name, schema, settings)
             rows += [row] if row else []
+    equal_ways(bench, rows)
     if options.only is None:
         converts_and_combines(bench)
         refuses(bench)

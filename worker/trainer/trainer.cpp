@@ -190,7 +190,8 @@ void Trainer::run_micro_batch(const std::vector<int64_t>& rows, double scale) {
   tuners::ForwardContext context{.training = true,
                                  .seed = static_cast<uint64_t>(parts_.spec.seed),
                                  .step = progress_.step,
-                                 .token_keys = key_tensor(raw)};
+                                 .token_keys = key_tensor(raw),
+                                 .fused = parts_.spec.tuner_backend != "peft"};
   kernels::CrossEntropySums sums;
   parts_.model.loss(batch, context, scale, &sums, anchor).backward();
   if (scale == 0.0) return;
