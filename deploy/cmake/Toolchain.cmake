@@ -19,6 +19,10 @@ if(TUNEFLEET_SANITIZE)
 endif()
 
 add_compile_options(-fpch-preprocess)
+if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+  # g++ collects garbage less often: a fifth of the time for some hundred MB more.
+  add_compile_options(--param=ggc-min-expand=1000 --param=ggc-min-heapsize=1000000)
+endif()
 
 add_library(ft_warnings INTERFACE)
 add_library(ft::warnings ALIAS ft_warnings)

@@ -1,5 +1,5 @@
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <stdexcept>
 
@@ -16,19 +16,19 @@ TEST(GroupQuantization, IsQGalores) {
     const std::string at = "." + std::to_string(bits);
     const auto& weight = golden["weight" + at];
     const auto nearest = quantize_groups(weight, bits, group);
-    EXPECT_TRUE(torch::allclose(nearest.scales, golden["scale" + at].view(-1), 1e-6, 0));
-    EXPECT_TRUE(torch::equal(nearest.zeros.to(at::kFloat), golden["zero" + at].view(-1)));
+    EXPECT_TRUE(at::allclose(nearest.scales, golden["scale" + at].view(-1), 1e-6, 0));
+    EXPECT_TRUE(at::equal(nearest.zeros.to(at::kFloat), golden["zero" + at].view(-1)));
     const auto value = dequantize(nearest, at::kFloat);
-    EXPECT_TRUE(torch::allclose(value, golden["dequantised" + at], 1e-6, 1e-7));
+    EXPECT_TRUE(at::allclose(value, golden["dequantised" + at], 1e-6, 1e-7));
     const auto scale = nearest.scales.repeat_interleave(group).view(weight.sizes());
     const auto zero = nearest.zeros.to(at::kFloat).repeat_interleave(group).view(weight.sizes());
     const auto codes = [&](const QuantizedGroups& of) {
       return (dequantize(of, at::kFloat) / scale + zero).round().to(at::kByte);
     };
-    EXPECT_TRUE(torch::equal(codes(nearest), golden["quantised" + at]));
+    EXPECT_TRUE(at::equal(codes(nearest), golden["quantised" + at]));
     const auto drawn =
         quantize_groups(weight, bits, group, golden["random" + at].view(weight.sizes()));
-    EXPECT_TRUE(torch::equal(codes(drawn), golden["stochastic" + at]));
+    EXPECT_TRUE(at::equal(codes(drawn), golden["stochastic" + at]));
   }
 }
 
@@ -36,9 +36,9 @@ class GroupSizes : public testing::TestWithParam<std::tuple<int64_t, int64_t, at
 
 TEST_P(GroupSizes, ErrorsAreWithinACode) {
   const auto [bits, group, dtype] = GetParam();
-  torch::manual_seed(bits);
+  at::manual_seed(bits);
   for (const auto& shape : {std::vector<int64_t>{1}, {7}, {5, 13}, {16, 32}, {0, 4}}) {
-    const auto value = torch::randn(shape).to(dtype);
+    const auto value = at::randn(shape).to(dtype);
     const auto groups = quantize_groups(value, bits, group);
     const auto back = dequantize(groups, at::kFloat);
     ASSERT_EQ(back.sizes(), value.sizes());
@@ -61,12 +61,12 @@ INSTANTIATE_TEST_SUITE_P(Bits, GroupSizes,
                                           testing::Values(at::kFloat, at::kBFloat16)));
 
 TEST(GroupQuantization, BitsThatDoNotFitAByteAreRefused) {
-  EXPECT_THROW(quantize_groups(torch::ones({4}), 9, 2), std::invalid_argument);
-  EXPECT_THROW(quantize_groups(torch::ones({4}), 8, 0), std::invalid_argument);
+  EXPECT_THROW(quantize_groups(at::ones({4}), 9, 2), std::invalid_argument);
+  EXPECT_THROW(quantize_groups(at::ones({4}), 8, 0), std::invalid_argument);
 }
 
 TEST(Int8Weight, TakesAQuarterOfFloat32AndHalfOfBfloat16) {
-  const auto value = torch::randn({64, 512});
+  const auto value = at::randn({64, 512});
   const Int8Weight weight(value);
   EXPECT_LT(weight.bytes(), static_cast<int64_t>(value.nbytes()) / 4 * 103 / 100);
   EXPECT_EQ(weight.stand_in().storage().nbytes(), 4U);
@@ -76,25 +76,25 @@ TEST(Int8Weight, TakesAQuarterOfFloat32AndHalfOfBfloat16) {
 }
 
 TEST(Int8Weight, RoundsWithoutBiasAndFromItsKeyAlone) {
-  torch::manual_seed(3);
+  at::manual_seed(3);
   // Groups from -1.27 to 1.28: a code is 0.01 wide, and no number falls off the end.
   const double code = 0.01;
-  auto value = (0.4 * torch::randn({4, 256})).clamp(-1.2, 1.2);
+  auto value = (0.4 * at::randn({4, 256})).clamp(-1.2, 1.2);
   value.select(1, 0).fill_(-1.27);
   value.select(1, 1).fill_(1.28);
   Int8Weight weight(value);
-  auto sum = torch::zeros({4, 256});
+  auto sum = at::zeros({4, 256});
   for (uint64_t key = 0; key < 400; ++key) {
     weight.write(value, key);
     sum += weight.read();
   }
   EXPECT_LT((sum / 400 - value).abs().max().item<double>(), 5 * 0.5 * code / std::sqrt(400.0));
-  Int8Weight other(torch::zeros({4, 256}));
+  Int8Weight other(at::zeros({4, 256}));
   weight.write(value, 77);
   other.write(value, 77);
-  EXPECT_TRUE(torch::equal(weight.read(), other.read()));
+  EXPECT_TRUE(at::equal(weight.read(), other.read()));
   other.write(value, 78);
-  EXPECT_FALSE(torch::equal(weight.read(), other.read()));
+  EXPECT_FALSE(at::equal(weight.read(), other.read()));
 }
 
 }  // namespace

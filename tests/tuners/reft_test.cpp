@@ -1,7 +1,7 @@
 #include "tuners/reft.h"
 
+#include <ATen/ATen.h>
 #include <gmock/gmock.h>
-#include <torch/torch.h>
 
 #include "tests/tuners/ms_swift_case.h"
 
@@ -18,7 +18,7 @@ struct ReftCase {
 class ReftInterventionTest : public testing::TestWithParam<ReftCase> {
  protected:
   void SetUp() override {
-    const torch::NoGradGuard no_grad;
+    const at::NoGradGuard no_grad;
     for (const auto& each : intervention_.tensors()) each.tensor.copy_(values_.at(each.name));
   }
   static ReftOptions options() {
@@ -76,13 +76,13 @@ TEST_P(ReftInterventionTest, ThreeStepsOfTrainingEndAtTheSameValues) {
 TEST_P(ReftInterventionTest, WhatIsSavedHasOrthonormalColumnsAndTheSameOutput) {
   if (!tensors().contains("rotate_layer.weight")) GTEST_SKIP() << "has no rotation";
   {
-    const torch::NoGradGuard no_grad;
-    tensors().at("rotate_layer.weight").add_(torch::randn({12, 3}).mul(0.2));
+    const at::NoGradGuard no_grad;
+    tensors().at("rotate_layer.weight").add_(at::randn({12, 3}).mul(0.2));
   }
   const auto before = output();
   const auto r = tensors().at("rotate_layer.weight");
-  EXPECT_TRUE(torch::allclose(r.t().matmul(r), torch::eye(3), 1e-5, 1e-5));
-  EXPECT_TRUE(torch::allclose(output(), before, 1e-4, 1e-5));
+  EXPECT_TRUE(at::allclose(r.t().matmul(r), at::eye(3), 1e-5, 1e-5));
+  EXPECT_TRUE(at::allclose(output(), before, 1e-4, 1e-5));
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -1,8 +1,8 @@
 // Rotations and reflections of a layer's input, against the formulas written out.
 #include "tuners/rotation.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "tuners/boft.h"
 #include "tuners/oft.h"
@@ -20,12 +20,12 @@ void expect_close(const at::Tensor& seen, const at::Tensor& wanted, const char* 
 }
 
 at::Tensor leaf(at::IntArrayRef shape, double deviation = 1.0) {
-  return torch::randn(shape).mul_(deviation).set_requires_grad(true);
+  return at::randn(shape).mul_(deviation).set_requires_grad(true);
 }
 at::Tensor twin(const at::Tensor& tensor) {
   return tensor.detach().clone().set_requires_grad(true);
 }
-at::Tensor eye(int64_t n) { return torch::eye(n); }
+at::Tensor eye(int64_t n) { return at::eye(n); }
 
 struct BlockCase {
   int64_t n, b;
@@ -33,7 +33,7 @@ struct BlockCase {
 
 class RotationTest : public testing::TestWithParam<BlockCase> {
  protected:
-  RotationTest() { torch::manual_seed(11); }
+  RotationTest() { at::manual_seed(11); }
   int64_t n() const { return GetParam().n; }
   int64_t b() const { return GetParam().b; }
   at::Tensor entries(double deviation) const { return leaf({n(), b() * (b() - 1) / 2}, deviation); }
@@ -42,18 +42,18 @@ class RotationTest : public testing::TestWithParam<BlockCase> {
 TEST_P(RotationTest, SkewMatricesAreTheirOwnNegativeTransposes) {
   const auto q = skew_symmetric(entries(1.0), b());
   ASSERT_EQ(q.sizes(), (std::vector<int64_t>{n(), b(), b()}));
-  EXPECT_TRUE(torch::equal(q.transpose(1, 2), q.neg()));
+  EXPECT_TRUE(at::equal(q.transpose(1, 2), q.neg()));
 }
 
 TEST_P(RotationTest, CayleyIsTheFormulaAndARotation) {
   const auto given = entries(0.3), same = twin(given);
   const auto d = cayley(skew_symmetric(given, b()));
   const auto q = skew_symmetric(same, b());
-  const auto wanted = torch::matmul(eye(b()) - q, torch::inverse(eye(b()) + q)) - eye(b());
+  const auto wanted = at::matmul(eye(b()) - q, at::inverse(eye(b()) + q)) - eye(b());
   expect_close(d, wanted, "R - I");
   const auto r = d + eye(b());
-  expect_close(torch::matmul(r, r.transpose(1, 2)), eye(b()).expand_as(r), "R R^T");
-  const auto g = torch::randn_like(d);
+  expect_close(at::matmul(r, r.transpose(1, 2)), eye(b()).expand_as(r), "R R^T");
+  const auto g = at::randn_like(d);
   if (b() == 1) return;  // nothing to differentiate
   d.backward(g);
   wanted.backward(g);
@@ -66,18 +66,18 @@ TEST_P(RotationTest, TheSeriesIsThePowersWithTheLastOneOnce) {
     const auto d = cayley_neumann(skew_symmetric(given, b()), terms);
     const auto q = skew_symmetric(same, b());
     // PEFT 0.21's loop: one, 2 Q, 2 Q^2, then 2 Q^3 … and the last power once.
-    auto wanted = torch::zeros_like(q) + q * 0.0;
+    auto wanted = at::zeros_like(q) + q * 0.0;
     if (terms > 1) wanted = wanted + 2 * q;
-    auto power = torch::matmul(q, q);
+    auto power = at::matmul(q, q);
     if (terms > 2) wanted = wanted + 2 * power;
     for (int64_t i = 3; i < terms - 1; ++i) {
-      power = torch::matmul(power, q);
+      power = at::matmul(power, q);
       wanted = wanted + 2 * power;
     }
-    if (terms > 2) wanted = wanted + torch::matmul(power, q);
+    if (terms > 2) wanted = wanted + at::matmul(power, q);
     expect_close(d, wanted, "R - I");
     if (b() == 1) continue;
-    const auto g = torch::randn_like(d);
+    const auto g = at::randn_like(d);
     d.backward(g);
     wanted.backward(g);
     expect_close(given.grad(), same.grad(), "gradient");
@@ -87,7 +87,7 @@ TEST_P(RotationTest, TheSeriesIsThePowersWithTheLastOneOnce) {
 TEST_P(RotationTest, TheSeriesIsTheInverseOfTheExactMap) {
   const auto q = skew_symmetric(entries(0.02), b());
   const auto series = cayley_neumann(q, 8) + eye(b()), exact = cayley(q) + eye(b());
-  expect_close(torch::matmul(series, exact), eye(b()).expand_as(exact), "R R^-1");
+  expect_close(at::matmul(series, exact), eye(b()).expand_as(exact), "R R^-1");
 }
 
 TEST_P(RotationTest, RotatesEveryBlockOfEveryRow) {
@@ -96,15 +96,15 @@ TEST_P(RotationTest, RotatesEveryBlockOfEveryRow) {
       const auto x = leaf({rows, n() * b()}), d = leaf({shared ? 1 : n(), b(), b()}, 0.3);
       const auto x2 = twin(x), d2 = twin(d);
       const auto y = rotate_blocks(x, d);
-      const auto wanted = torch::einsum("tnk,nkc->tnc", {x2.view({rows, n(), b()}),
-                                                         (d2 + eye(b())).expand({n(), b(), b()})})
+      const auto wanted = at::einsum("tnk,nkc->tnc", {x2.view({rows, n(), b()}),
+                                                      (d2 + eye(b())).expand({n(), b(), b()})})
                               .reshape({rows, n() * b()});
       if (rows == 0) {
         EXPECT_EQ(y.sizes(), wanted.sizes());
         continue;
       }
       expect_close(y, wanted, "x R");
-      const auto g = torch::randn_like(wanted);
+      const auto g = at::randn_like(wanted);
       y.backward(g);
       wanted.backward(g);
       expect_close(x.grad(), x2.grad(), "dx");
@@ -114,9 +114,9 @@ TEST_P(RotationTest, RotatesEveryBlockOfEveryRow) {
 }
 
 TEST_P(RotationTest, ABfloat16InputKeepsSmallAngles) {
-  const auto x = torch::randn({5, n() * b()}).to(at::kBFloat16);
-  const auto y = rotate_blocks(x, torch::zeros({n(), b(), b()}));
-  EXPECT_TRUE(torch::equal(x, y));
+  const auto x = at::randn({5, n() * b()}).to(at::kBFloat16);
+  const auto y = rotate_blocks(x, at::zeros({n(), b(), b()}));
+  EXPECT_TRUE(at::equal(x, y));
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, RotationTest,
@@ -128,10 +128,10 @@ TEST(RestingBlocksTest, ShareOfThemRestsAndTheStepDecidesWhich) {
   ForwardContext context{.training = true, .seed = 3, .step = 1};
   const auto first = resting_blocks(10, 0.35, 9, context, at::kCPU);
   EXPECT_EQ(first.sum().item<float>(), 7.0F);
-  EXPECT_TRUE(torch::equal(first, resting_blocks(10, 0.35, 9, context, at::kCPU)));
+  EXPECT_TRUE(at::equal(first, resting_blocks(10, 0.35, 9, context, at::kCPU)));
   bool moved = false;
   for (context.step = 2; context.step < 12; ++context.step)
-    moved |= !torch::equal(first, resting_blocks(10, 0.35, 9, context, at::kCPU));
+    moved |= !at::equal(first, resting_blocks(10, 0.35, 9, context, at::kCPU));
   EXPECT_TRUE(moved);
   context.training = false;
   EXPECT_FALSE(resting_blocks(10, 0.35, 9, context, at::kCPU).defined());
@@ -145,46 +145,46 @@ at::Tensor chain(const at::Tensor& u, bool orthogonal) {
     auto h = eye(in) + 0.0 * u.sum();
     for (int64_t i = 0; i < r; ++i) {
       const auto v = unit.narrow(1, i, 1);
-      h = h - 2 * torch::matmul(torch::matmul(h, v), v.t());
+      h = h - 2 * at::matmul(at::matmul(h, v), v.t());
     }
     return h;
   }
   std::vector<at::Tensor> basis;
   for (int64_t i = 0; i < r; ++i) {
     auto v = u.narrow(1, i, 1);
-    for (const auto& other : basis) v = v - torch::matmul(other.t(), v) * other;
+    for (const auto& other : basis) v = v - at::matmul(other.t(), v) * other;
     basis.push_back(v / v.norm());
   }
-  const auto w = torch::cat(basis, 1);
-  return eye(in) - 2 * torch::matmul(w, w.t());
+  const auto w = at::cat(basis, 1);
+  return eye(in) - 2 * at::matmul(w, w.t());
 }
 
 class ReflectionTest : public testing::TestWithParam<std::tuple<int64_t, bool>> {};
 
 TEST_P(ReflectionTest, IsTheChainOfReflections) {
-  torch::manual_seed(12);
+  at::manual_seed(12);
   const auto [r, orthogonal] = GetParam();
   const auto x = leaf({9, 13}), u = leaf({13, r});
   const auto x2 = twin(x), u2 = twin(u);
   const auto y = reflect(x, {.u = u, .orthogonal = orthogonal});
   const auto h = chain(u2, orthogonal);
-  const auto wanted = torch::matmul(x2, h.t());
+  const auto wanted = at::matmul(x2, h.t());
   expect_close(y, wanted, "x H^T");
-  const auto g = torch::randn_like(y);
+  const auto g = at::randn_like(y);
   y.backward(g);
   wanted.backward(g);
   expect_close(x.grad(), x2.grad(), "dx");
   expect_close(u.grad(), u2.grad(), "du");
-  const auto weight = torch::randn({4, 13});
-  expect_close(reflect_weight(weight, {.u = u, .orthogonal = orthogonal}), torch::matmul(weight, h),
+  const auto weight = at::randn({4, 13});
+  expect_close(reflect_weight(weight, {.u = u, .orthogonal = orthogonal}), at::matmul(weight, h),
                "W H");
 }
 
 TEST_P(ReflectionTest, KeepsLengths) {
-  torch::manual_seed(13);
+  at::manual_seed(13);
   const auto [r, orthogonal] = GetParam();
-  const auto x = torch::randn({9, 13});
-  const auto y = reflect(x, {.u = torch::randn({13, r}), .orthogonal = orthogonal});
+  const auto x = at::randn({9, 13});
+  const auto y = reflect(x, {.u = at::randn({13, r}), .orthogonal = orthogonal});
   expect_close(y.norm(2, 1), x.norm(2, 1), "lengths");
 }
 
@@ -192,8 +192,8 @@ INSTANTIATE_TEST_SUITE_P(Ranks, ReflectionTest,
                          testing::Combine(testing::Values(1, 2, 5), testing::Bool()));
 
 TEST(ReflectionTest, EqualNeighboursCancel) {
-  const auto u = torch::randn({13, 2}).repeat_interleave(2, 1);
-  const auto x = torch::randn({5, 13});
+  const auto u = at::randn({13, 2}).repeat_interleave(2, 1);
+  const auto x = at::randn({5, 13});
   expect_close(reflect(x, {.u = u}), x, "x");
 }
 

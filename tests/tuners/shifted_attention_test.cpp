@@ -1,7 +1,7 @@
 #include "tuners/shifted_attention.h"
 
+#include <ATen/ATen.h>
 #include <gmock/gmock.h>
-#include <torch/torch.h>
 
 #include <cmath>
 
@@ -18,14 +18,14 @@ std::vector<int64_t> numbers(const at::Tensor& tensor) {
 at::Tensor causal_head(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
   const int64_t n = q.size(0);
   auto scores = q.matmul(k.t()) / std::sqrt(static_cast<double>(q.size(1)));
-  const auto later = torch::ones({n, n}).triu(1).to(at::kBool);
-  return torch::softmax(scores.masked_fill(later, -INFINITY), -1).matmul(v);
+  const auto later = at::ones({n, n}).triu(1).to(at::kBool);
+  return at::softmax(scores.masked_fill(later, -INFINITY), -1).matmul(v);
 }
 
 /// What a model does at the end of an attention site.
 at::Tensor plain_attention(const AttentionInput& in) {
   const int64_t heads = in.q.size(1), per_key = heads / in.k.size(1);
-  auto out = torch::zeros_like(in.q);
+  auto out = at::zeros_like(in.q);
   for (size_t s = 0; s + 1 < in.boundaries->size(); ++s) {
     const int64_t begin = (*in.boundaries)[s], count = (*in.boundaries)[s + 1] - begin;
     for (int64_t h = 0; h < heads; ++h) {
@@ -49,14 +49,14 @@ struct Shape {
 class ShiftedSparseAttentionTest : public testing::TestWithParam<Shape> {
  protected:
   void SetUp() override {
-    torch::manual_seed(3);
+    at::manual_seed(3);
     auto boundaries = std::make_shared<Boundaries>(1, 0);
     for (const int64_t length : GetParam().lengths)
       boundaries->push_back(boundaries->back() + static_cast<int32_t>(length));
     const int64_t n = boundaries->back(), d = 5;
-    input_ = {.q = torch::randn({n, GetParam().heads, d}),
-              .k = torch::randn({n, GetParam().key_heads, d}),
-              .v = torch::randn({n, GetParam().key_heads, d}),
+    input_ = {.q = at::randn({n, GetParam().heads, d}),
+              .k = at::randn({n, GetParam().key_heads, d}),
+              .v = at::randn({n, GetParam().key_heads, d}),
               .boundaries = boundaries};
   }
 
@@ -68,7 +68,7 @@ class ShiftedSparseAttentionTest : public testing::TestWithParam<Shape> {
   /// Head by head as the paper says it.
   at::Tensor by_hand() const {
     const int64_t heads = GetParam().heads, per_key = heads / GetParam().key_heads;
-    auto out = torch::zeros_like(input_.q);
+    auto out = at::zeros_like(input_.q);
     for (size_t s = 0; s < GetParam().lengths.size(); ++s) {
       const int64_t begin = (*input_.boundaries)[s], length = GetParam().lengths[s];
       auto group = static_cast<int64_t>(static_cast<double>(length) * GetParam().ratio);
@@ -85,7 +85,7 @@ class ShiftedSparseAttentionTest : public testing::TestWithParam<Shape> {
           const int64_t n = std::min(group, length - t);
           parts.push_back(causal_head(q.narrow(0, t, n), k.narrow(0, t, n), v.narrow(0, t, n)));
         }
-        out.narrow(0, begin, length).select(1, h).copy_(torch::cat(parts).roll(shift, 0));
+        out.narrow(0, begin, length).select(1, h).copy_(at::cat(parts).roll(shift, 0));
       }
     }
     return out.view({input_.q.size(0), -1});
@@ -95,11 +95,11 @@ class ShiftedSparseAttentionTest : public testing::TestWithParam<Shape> {
 };
 
 TEST_P(ShiftedSparseAttentionTest, IsThePapersInTraining) {
-  EXPECT_TRUE(torch::allclose(run(true), by_hand(), 1e-5, 1e-6));
+  EXPECT_TRUE(at::allclose(run(true), by_hand(), 1e-5, 1e-6));
 }
 
 TEST_P(ShiftedSparseAttentionTest, IsPlainInEvaluation) {
-  EXPECT_TRUE(torch::equal(run(false), plain_attention(input_)));
+  EXPECT_TRUE(at::equal(run(false), plain_attention(input_)));
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -113,13 +113,13 @@ TEST(AttentionGroupsTest, OddGroupsComeBackWhereTheyWere) {
   const auto groups = AttentionGroups::make({0, 12}, 0.25, at::kCPU);
   EXPECT_THAT(*groups.boundaries, ElementsAre(0, 3, 6, 9, 12));
   EXPECT_THAT(numbers(groups.rolled), ElementsAre(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0));
-  EXPECT_TRUE(torch::equal(groups.rolled.index_select(0, groups.back), torch::arange(12)));
+  EXPECT_TRUE(at::equal(groups.rolled.index_select(0, groups.back), at::arange(12)));
 }
 
 TEST(AttentionGroupsTest, WhatDoesNotDivideIsAShorterLastGroup) {
   const auto groups = AttentionGroups::make({0, 11, 14}, 0.25, at::kCPU);
   EXPECT_THAT(*groups.boundaries, ElementsAre(0, 2, 4, 6, 8, 10, 11, 14));
-  EXPECT_TRUE(torch::equal(groups.rolled.index_select(0, groups.back), torch::arange(14)));
+  EXPECT_TRUE(at::equal(groups.rolled.index_select(0, groups.back), at::arange(14)));
 }
 
 TEST(AttentionGroupsTest, SequencesAreRolledEachForItself) {

@@ -1,7 +1,7 @@
 // Sparse products, and the tuners that train a few entries of a transform: forward and gradients
 // against the dense update.
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "tests/tuners/tiny_model.h"
 #include "tuners/c3a.h"
@@ -21,17 +21,16 @@ void expect_close(const at::Tensor& seen, const at::Tensor& wanted, const std::s
 }
 
 TEST(SparsePatternTest, ProductsAreThoseOfTheDenseMatrix) {
-  torch::manual_seed(1);
+  at::manual_seed(1);
   const std::vector<int64_t> rows{4, 0, 4, 2, 4, 4}, cols{1, 0, 18, 3, 18, 0};
   const SparsePattern pattern(5, 19, rows, cols, at::kCPU);
-  const auto values = torch::randn({6});
+  const auto values = at::randn({6});
   const auto dense = pattern.dense(values);
   EXPECT_FLOAT_EQ(dense[4][18].item<float>(), values[2].item<float>() + values[4].item<float>());
   for (const int64_t tokens : {0, 1, 16, 17, 100}) {
-    const auto x = torch::randn({tokens, 19}), g = torch::randn({tokens, 5});
-    EXPECT_TRUE(torch::allclose(pattern.product(x, values), x.matmul(dense.t()), 1e-5, 1e-5));
-    EXPECT_TRUE(
-        torch::allclose(pattern.transposed_product(g, values), g.matmul(dense), 1e-5, 1e-5));
+    const auto x = at::randn({tokens, 19}), g = at::randn({tokens, 5});
+    EXPECT_TRUE(at::allclose(pattern.product(x, values), x.matmul(dense.t()), 1e-5, 1e-5));
+    EXPECT_TRUE(at::allclose(pattern.transposed_product(g, values), g.matmul(dense), 1e-5, 1e-5));
     const auto whole = g.t().matmul(x);
     const auto sums = pattern.sampled_product(g, x);
     for (size_t i = 0; i < rows.size(); ++i) {
@@ -82,7 +81,7 @@ TEST(WaveletFiltersTest, AreOrthonormal) {
 std::unique_ptr<LinearSite> make_site(int64_t out, int64_t in) {
   auto site = std::make_unique<LinearSite>();
   site->path = "model.layers.0.q_proj";
-  site->weight.base = torch::randn({out, in});
+  site->weight.base = at::randn({out, in});
   return site;
 }
 
@@ -92,20 +91,20 @@ void expect_is_its_delta(const LinearLayerTuner& tuner, const LinearSite& site,
                          const std::string& what) {
   const auto parameter = tuner.tensors().front().tensor;
   {
-    const torch::NoGradGuard no_grad;
+    const at::NoGradGuard no_grad;
     parameter.normal_();
   }
-  const auto x = torch::randn({11, site.in_features()}).set_requires_grad(true);
+  const auto x = at::randn({11, site.in_features()}).set_requires_grad(true);
   const auto next = [&](const at::Tensor& in) { return in.matmul(site.weight.base.t()); };
   const auto y = tuner.forward(x, next, {});
   const auto delta = tuner.delta_weight();
   const auto weight = site.weight.base + delta;
   expect_close(y, x.matmul(weight.t()), what + ": y");
-  const auto g = torch::randn_like(y);
+  const auto g = at::randn_like(y);
   y.backward(g);
   expect_close(x.grad(), g.matmul(weight), what + ": dx");
   const auto dweight = g.t().matmul(x.detach());
-  const torch::NoGradGuard no_grad;
+  const at::NoGradGuard no_grad;
   const auto flat = parameter.view(-1), grad = parameter.grad().view(-1);
   for (int64_t i = 0; i < flat.numel(); i += 1 + flat.numel() / 13) {
     flat[i].add_(1.0);

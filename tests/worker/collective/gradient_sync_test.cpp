@@ -1,15 +1,15 @@
 #include "worker/collective/gradient_sync.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 namespace tunefleet::collective {
 namespace {
 
 TEST(GradientSyncTest, GradientsOfABackwardPassLandInTheBuffer) {
   const auto group = make_solo_group();
-  const auto w = torch::ones({2, 3}).requires_grad_(true);
-  const auto v = torch::ones({4}).requires_grad_(true);
+  const auto w = at::ones({2, 3}).requires_grad_(true);
+  const auto v = at::ones({4}).requires_grad_(true);
   GradientSync sync({{{"w", w}, {"v", v}}, 0}, *group);
   for (int pass = 0; pass < 2; ++pass) (w.sum() * 2.0 + v.pow(2).sum()).backward();
   sync.all_reduce();
@@ -23,9 +23,9 @@ TEST(GradientSyncTest, GradientsOfABackwardPassLandInTheBuffer) {
 
 TEST(GradientSyncTest, AGradientThatLeftTheBufferIsNoticed) {
   const auto group = make_solo_group();
-  const auto w = torch::ones({2}).requires_grad_(true);
+  const auto w = at::ones({2}).requires_grad_(true);
   GradientSync sync({{{"the.path", w}}, 0}, *group);
-  w.mutable_grad() = torch::zeros({2});
+  w.mutable_grad() = at::zeros({2});
   try {
     sync.all_reduce();
     FAIL() << "nothing was thrown";
@@ -36,8 +36,8 @@ TEST(GradientSyncTest, AGradientThatLeftTheBufferIsNoticed) {
 
 TEST(GradientSyncTest, MixedDtypesKeepTheirOwn) {
   const auto group = make_solo_group();
-  const auto w = torch::ones({2}).requires_grad_(true);
-  const auto n = torch::ones({3}, at::kBFloat16).requires_grad_(true);
+  const auto w = at::ones({2}).requires_grad_(true);
+  const auto n = at::ones({3}, at::kBFloat16).requires_grad_(true);
   GradientSync sync({{{"w", w}, {"n", n}}, 0}, *group);
   EXPECT_EQ(sync.bytes(), 2 * 4 + 3 * 2);
   (w.sum() + n.sum().to(at::kFloat)).backward();
@@ -46,7 +46,7 @@ TEST(GradientSyncTest, MixedDtypesKeepTheirOwn) {
 }
 
 TEST(BitsDigestTest, SeesASingleBit) {
-  const auto w = torch::randn({1001});
+  const auto w = at::randn({1001});
   const tuners::TrainableSet set{{{"w", w}}, 0};
   const uint64_t before = bits_digest(set);
   EXPECT_EQ(before, bits_digest(set));

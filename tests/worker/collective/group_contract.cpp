@@ -1,7 +1,7 @@
 // What every group promises, checked by each rank; mpirun starts it at several sizes. Exit code 0:
 // all held.
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <iostream>
 
@@ -22,20 +22,20 @@ void expect(bool holds, const char* what, const collective::Group& group) {
 
 void check_all_reduce(collective::Group& group) {
   for (const int64_t size : {0, 1, 3, 1000, 300001}) {
-    auto flat = torch::arange(size, at::kFloat) * (group.rank() + 1);
+    auto flat = at::arange(size, at::kFloat) * (group.rank() + 1);
     group.all_reduce_sum(flat);
     const int64_t factor = static_cast<int64_t>(group.size()) * (group.size() + 1) / 2;
-    expect(torch::allclose(flat, torch::arange(size, at::kFloat) * factor),
-           "all-reduce gives the sum", group);
+    expect(at::allclose(flat, at::arange(size, at::kFloat) * factor), "all-reduce gives the sum",
+           group);
   }
-  torch::manual_seed(group.rank());
-  auto noise = torch::randn({4099});
+  at::manual_seed(group.rank());
+  auto noise = at::randn({4099});
   group.all_reduce_sum(noise);
   const tuners::TrainableSet bits{{{"noise", noise}}, 0};
   const auto digests = group.all_gather(collective::bits_digest(bits));
   for (const uint64_t digest : digests)
     expect(digest == digests[0], "all-reduce gives the same bits", group);
-  auto narrow = torch::full({5}, group.rank() + 1).to(at::kBFloat16);
+  auto narrow = at::full({5}, group.rank() + 1).to(at::kBFloat16);
   group.all_reduce_sum(narrow);
   expect(narrow[0].item<float>() == static_cast<float>(group.size() * (group.size() + 1) / 2),
          "bfloat16 is summed", group);
@@ -53,8 +53,8 @@ void check_small_values(collective::Group& group) {
 }
 
 void check_sync(collective::Group& group) {
-  const auto a = torch::zeros({3, 2}).requires_grad_(true);
-  const auto b = torch::zeros({5}).requires_grad_(true);
+  const auto a = at::zeros({3, 2}).requires_grad_(true);
+  const auto b = at::zeros({5}).requires_grad_(true);
   const tuners::TrainableSet set{{{"a", a}, {"b", b}}, 1};
   collective::GradientSync sync(set, group);
   expect(sync.bytes() == 11 * 4, "what is reduced is the trainable tensors", group);

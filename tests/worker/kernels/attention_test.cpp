@@ -16,7 +16,7 @@ class AttentionTest : public testing::TestWithParam<AttentionCase> {};
 at::Tensor written_out(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                        const AttentionCase& c) {
   const int64_t n = q.size(0);
-  auto mask = torch::zeros({n, n}, at::kBool);
+  auto mask = at::zeros({n, n}, at::kBool);
   for (size_t s = 0; s + 1 < c.boundaries.size(); ++s) {
     for (int64_t i = c.boundaries[s]; i < c.boundaries[s + 1]; ++i) {
       for (int64_t j = c.boundaries[s]; j <= i; ++j) mask[i][j] = c.window <= 0 || i - j < c.window;
@@ -32,7 +32,7 @@ at::Tensor written_out(const at::Tensor& q, const at::Tensor& k, const at::Tenso
 }
 
 TEST_P(AttentionTest, EachSequenceSeesOnlyItsPast) {
-  torch::manual_seed(8);
+  at::manual_seed(8);
   const auto& c = GetParam();
   const int64_t n = c.boundaries.back();
   std::vector<at::Tensor> ours{draw({n, c.heads, c.dim}, at::kFloat),
@@ -40,7 +40,7 @@ TEST_P(AttentionTest, EachSequenceSeesOnlyItsPast) {
                                draw({n, c.kv_heads, c.dim}, at::kFloat)};
   std::vector<at::Tensor> theirs;
   for (const auto& t : ours) theirs.push_back(wide(t));
-  const auto dy = torch::randn({n, c.heads * c.dim});
+  const auto dy = at::randn({n, c.heads * c.dim});
   const auto y = causal_attention(ours[0], ours[1], ours[2], c.boundaries, c.window,
                                   1.0 / std::sqrt(static_cast<double>(c.dim)));
   y.backward(dy);
@@ -59,12 +59,12 @@ INSTANTIATE_TEST_SUITE_P(Shapes, AttentionTest,
                                          AttentionCase{{0, 5}, 2, 2, 4, 1}));
 
 TEST(CachedAttentionTest, TheLastTokensSeeWhatTheySawInTheWhole) {
-  torch::manual_seed(9);
+  at::manual_seed(9);
   const at::NoGradGuard no_grad;
   for (const int64_t window : {int64_t{0}, int64_t{4}}) {
-    const auto q = torch::randn({11, 6, 8});
-    const auto k = torch::randn({11, 2, 8});
-    const auto v = torch::randn({11, 2, 8});
+    const auto q = at::randn({11, 6, 8});
+    const auto k = at::randn({11, 2, 8});
+    const auto v = at::randn({11, 2, 8});
     const auto whole = causal_attention(q, k, v, {0, 11}, window, 0.3);
     for (const int64_t last : {1, 2, 11}) {
       const auto part = cached_attention(q.narrow(0, 11 - last, last), k, v, window, 0.3);
@@ -74,7 +74,7 @@ TEST(CachedAttentionTest, TheLastTokensSeeWhatTheySawInTheWhole) {
 }
 
 TEST(AttentionErrorTest, BoundariesMustCoverTheTokens) {
-  const auto q = torch::zeros({4, 1, 2});
+  const auto q = at::zeros({4, 1, 2});
   EXPECT_THROW(causal_attention(q, q, q, {0, 3}, 0, 1.0), c10::Error);
   EXPECT_THROW(causal_attention(q, q, q, {4}, 0, 1.0), c10::Error);
 }

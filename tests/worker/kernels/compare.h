@@ -1,7 +1,7 @@
 #pragma once
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <string>
 
@@ -28,7 +28,7 @@ inline auto kernel_cases() {
 }
 
 inline at::Tensor draw(at::IntArrayRef shape, at::ScalarType dtype, double scale = 1.0) {
-  return (torch::randn(shape) * scale).to(dtype).requires_grad_(true);
+  return (at::randn(shape) * scale).to(dtype).requires_grad_(true);
 }
 
 /// Largest difference relative to the largest wanted value.

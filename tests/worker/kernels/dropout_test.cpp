@@ -6,34 +6,34 @@ namespace tunefleet::kernels {
 namespace {
 
 TEST(DropoutTest, KeepsItsShareAndItsMean) {
-  const auto x = torch::ones({400, 576});
+  const auto x = at::ones({400, 576});
   for (const double p : {0.0, 0.05, 0.5, 0.9}) {
-    const auto y = dropout(x, torch::arange(400), 99, p);
+    const auto y = dropout(x, at::arange(400), 99, p);
     EXPECT_NEAR(y.eq(0).to(at::kFloat).mean().item<double>(), p, 0.01) << "p " << p;
     EXPECT_NEAR(y.mean().item<double>(), 1.0, 0.05) << "p " << p;
   }
 }
 
 TEST(DropoutTest, MaskBelongsToTheTokenNotToTheBatch) {
-  torch::manual_seed(1);
-  const auto x = torch::randn({10, 33});
-  const auto keys = torch::tensor({5, 1, 9, 1000000007, 42, 3, 2, 8, 7, 6}, at::kLong);
+  at::manual_seed(1);
+  const auto x = at::randn({10, 33});
+  const auto keys = at::tensor({5, 1, 9, 1000000007, 42, 3, 2, 8, 7, 6}, at::kLong);
   const auto whole = dropout(x, keys, 4, 0.4);
   const auto first = dropout(x.narrow(0, 0, 3), keys.narrow(0, 0, 3), 4, 0.4);
   const auto rest = dropout(x.narrow(0, 3, 7), keys.narrow(0, 3, 7), 4, 0.4);
-  EXPECT_TRUE(torch::equal(whole, torch::cat({first, rest})));
+  EXPECT_TRUE(at::equal(whole, at::cat({first, rest})));
 }
 
 TEST(DropoutTest, DtypesDrawTheSameMask) {
-  const auto x = torch::ones({50, 64});
-  const auto keys = torch::arange(50);
+  const auto x = at::ones({50, 64});
+  const auto keys = at::arange(50);
   const auto narrow = dropout(x.to(at::kBFloat16), keys, 4, 0.4);
-  EXPECT_TRUE(torch::equal(dropout(x, keys, 4, 0.4).eq(0), narrow.eq(0)));
+  EXPECT_TRUE(at::equal(dropout(x, keys, 4, 0.4).eq(0), narrow.eq(0)));
 }
 
 TEST(DropoutTest, StepsAndStreamsDrawAnew) {
-  const auto x = torch::ones({50, 64});
-  const auto keys = torch::arange(50);
+  const auto x = at::ones({50, 64});
+  const auto keys = at::arange(50);
   const tuners::ForwardContext one{.training = true, .seed = 1, .step = 1, .token_keys = keys};
   const tuners::ForwardContext two{.training = true, .seed = 1, .step = 2, .token_keys = keys};
   const auto base = dropout(x, keys, dropout_key(one, 5), 0.5);
@@ -45,9 +45,9 @@ TEST(DropoutTest, StepsAndStreamsDrawAnew) {
 }
 
 TEST(DropoutTest, RefusesWrongArguments) {
-  EXPECT_THROW(dropout(torch::ones({2, 2}), torch::arange(2), 0, 1.0), c10::Error);
-  EXPECT_THROW(dropout(torch::ones({2, 2}), torch::arange(3), 0, 0.5), c10::Error);
-  EXPECT_THROW(dropout(torch::ones({2, 2}), {}, 0, 0.5), c10::Error);
+  EXPECT_THROW(dropout(at::ones({2, 2}), at::arange(2), 0, 1.0), c10::Error);
+  EXPECT_THROW(dropout(at::ones({2, 2}), at::arange(3), 0, 0.5), c10::Error);
+  EXPECT_THROW(dropout(at::ones({2, 2}), {}, 0, 0.5), c10::Error);
 }
 
 }  // namespace

@@ -13,11 +13,11 @@ struct HeadCase {
 class LinearCrossEntropyTest : public testing::TestWithParam<HeadCase> {};
 
 TEST_P(LinearCrossEntropyTest, LossAndGradientsAreTorchs) {
-  torch::manual_seed(6);
+  at::manual_seed(6);
   const auto& c = GetParam();
   const auto hidden = draw({c.rows, c.hidden}, c.dtype);
   const auto weight = draw({c.vocab, c.hidden}, c.dtype);
-  const auto targets = torch::randint(0, c.vocab, {c.rows}, at::kLong);
+  const auto targets = at::randint(0, c.vocab, {c.rows}, at::kLong);
   CrossEntropySums sums;
   const auto loss = linear_cross_entropy(hidden, weight, targets, 0.25, &sums);
   (loss * 3.0).backward();
@@ -47,10 +47,10 @@ INSTANTIATE_TEST_SUITE_P(Shapes, LinearCrossEntropyTest,
                                          HeadCase{5000, 16, 2000, at::kFloat}));
 
 TEST(LinearCrossEntropyLawTest, WithoutGradientTheLossIsTheSame) {
-  torch::manual_seed(7);
+  at::manual_seed(7);
   const auto hidden = draw({20, 16}, at::kFloat);
-  const auto weight = torch::randn({50, 16});
-  const auto targets = torch::randint(0, 50, {20}, at::kLong);
+  const auto weight = at::randn({50, 16});
+  const auto targets = at::randint(0, 50, {20}, at::kLong);
   const auto trained = linear_cross_entropy(hidden, weight, targets, 1.0, nullptr);
   const at::NoGradGuard no_grad;
   const auto evaluated = linear_cross_entropy(hidden, weight, targets, 1.0, nullptr);
@@ -59,10 +59,10 @@ TEST(LinearCrossEntropyLawTest, WithoutGradientTheLossIsTheSame) {
 }
 
 TEST(LinearCrossEntropyLawTest, FarApartLogitsStayFinite) {
-  const auto hidden = torch::tensor({{1.0F}, {-1.0F}}).requires_grad_(true);
-  const auto weight = torch::tensor({{300.0F}, {-300.0F}, {0.0F}});
+  const auto hidden = at::tensor({{1.0F}, {-1.0F}}).requires_grad_(true);
+  const auto weight = at::tensor({{300.0F}, {-300.0F}, {0.0F}});
   const auto loss =
-      linear_cross_entropy(hidden, weight, torch::tensor({1, 1}, at::kLong), 1.0, nullptr);
+      linear_cross_entropy(hidden, weight, at::tensor({1, 1}, at::kLong), 1.0, nullptr);
   loss.backward();
   EXPECT_NEAR(loss.item<double>(), 600.0, 1e-3);
   EXPECT_TRUE(hidden.grad().isfinite().all().item<bool>());

@@ -17,7 +17,7 @@ struct LoraCase {
 class LoraLinearTest : public testing::TestWithParam<LoraCase> {
  protected:
   LoraLinearTest() {
-    torch::manual_seed(5);
+    at::manual_seed(5);
     const auto& c = GetParam();
     x_ = draw({c.rows, c.in}, c.dtype);
     weight_ = draw({c.out, c.in}, c.dtype, 0.1).detach();
@@ -26,7 +26,7 @@ class LoraLinearTest : public testing::TestWithParam<LoraCase> {
       updates_.push_back({draw({r, c.in}, at::kFloat, 0.2), draw({c.out, r}, at::kFloat, 0.2),
                           0.5 + static_cast<double>(r), c.dropout, static_cast<uint64_t>(r)});
     }
-    context_ = {.training = true, .seed = 1, .step = 7, .token_keys = torch::arange(c.rows) * 11};
+    context_ = {.training = true, .seed = 1, .step = 7, .token_keys = at::arange(c.rows) * 11};
   }
 
   /// x W^T + b + sum of scaling * (drop(x) A^T) B^T on float32 copies.
@@ -36,7 +36,7 @@ class LoraLinearTest : public testing::TestWithParam<LoraCase> {
     if (bias.defined()) y = y + bias;
     for (size_t i = 0; i < updates_.size(); ++i) {
       const auto& update = updates_[i];
-      const auto mask = dropout(torch::ones(x.sizes()), context_.token_keys,
+      const auto mask = dropout(at::ones(x.sizes()), context_.token_keys,
                                 dropout_key(context_, update.stream), update.dropout);
       y = y + update.scaling * (x * mask).matmul(factors[2 * i].t()).matmul(factors[2 * i + 1].t());
     }
@@ -50,7 +50,7 @@ class LoraLinearTest : public testing::TestWithParam<LoraCase> {
 
 TEST_P(LoraLinearTest, OutputAndGradientsAreTheFormulas) {
   const auto& c = GetParam();
-  const auto dy = torch::randn({c.rows, c.out}).to(c.dtype);
+  const auto dy = at::randn({c.rows, c.out}).to(c.dtype);
   const auto y = lora_linear(x_, weight_, bias_, updates_, context_);
   y.backward(dy);
   const auto wx = wide(x_);
@@ -84,9 +84,9 @@ INSTANTIATE_TEST_SUITE_P(Shapes, LoraLinearTest,
                                          LoraCase{33, 64, 96, {8, 2}, true, 0.2, at::kBFloat16}));
 
 TEST(LoraLinearLawTest, EvaluationDoesNotDropOut) {
-  const auto x = torch::randn({4, 8});
-  const auto weight = torch::randn({6, 8});
-  const tuners::LowRankUpdate update{torch::randn({2, 8}), torch::randn({6, 2}), 2.0, 0.9, 1};
+  const auto x = at::randn({4, 8});
+  const auto weight = at::randn({6, 8});
+  const tuners::LowRankUpdate update{at::randn({2, 8}), at::randn({6, 2}), 2.0, 0.9, 1};
   const auto y = lora_linear(x, weight, {}, {update}, {});
   const auto wanted = x.matmul(weight.t()) + 2.0 * x.matmul(update.a.t()).matmul(update.b.t());
   expect_close(y, wanted, 1e-5, "y");

@@ -8,7 +8,7 @@ namespace {
 
 class PointwiseTest : public testing::TestWithParam<KernelCase> {
  protected:
-  PointwiseTest() { torch::manual_seed(3); }
+  PointwiseTest() { at::manual_seed(3); }
   at::Tensor input(double scale = 1.0) {
     return draw({GetParam().rows, GetParam().width}, GetParam().dtype, scale);
   }
@@ -22,7 +22,7 @@ TEST_P(PointwiseTest, RmsNormAndItsGradientsAreTheFormulas) {
   y.backward(dy);
   const auto wx = wide(x);
   const auto ww = wide(weight);
-  const auto wanted = ww * (wx * torch::rsqrt(wx.pow(2).mean(-1, true) + 1e-5));
+  const auto wanted = ww * (wx * at::rsqrt(wx.pow(2).mean(-1, true) + 1e-5));
   wanted.backward(dy.to(at::kFloat));
   expect_close(y, wanted, GetParam().tolerance(), "y");
   expect_close(x.grad(), wx.grad(), GetParam().tolerance(), "dx");
@@ -30,7 +30,7 @@ TEST_P(PointwiseTest, RmsNormAndItsGradientsAreTheFormulas) {
 }
 
 TEST(RmsNormTest, AWiderWeightIsRoundedAndGetsAGradientOfItsOwnDtype) {
-  torch::manual_seed(5);
+  at::manual_seed(5);
   const auto x = draw({7, 24}, at::kBFloat16, 1.0);
   const auto weight = draw({24}, at::kFloat);
   const auto narrow = weight.detach().to(at::kBFloat16).set_requires_grad(true);
@@ -40,9 +40,9 @@ TEST(RmsNormTest, AWiderWeightIsRoundedAndGetsAGradientOfItsOwnDtype) {
   const auto wanted = rms_norm(x.detach(), narrow, 1e-5);
   wanted.backward(dy);
   EXPECT_EQ(y.scalar_type(), at::kBFloat16);
-  EXPECT_TRUE(torch::equal(y, wanted));
+  EXPECT_TRUE(at::equal(y, wanted));
   EXPECT_EQ(weight.grad().scalar_type(), at::kFloat);
-  EXPECT_TRUE(torch::equal(weight.grad(), narrow.grad().to(at::kFloat)));
+  EXPECT_TRUE(at::equal(weight.grad(), narrow.grad().to(at::kFloat)));
 }
 
 TEST_P(PointwiseTest, SwigluAndItsGradientsAreTheFormulas) {
@@ -63,31 +63,31 @@ TEST_P(PointwiseTest, SwigluAndItsGradientsAreTheFormulas) {
 INSTANTIATE_TEST_SUITE_P(Shapes, PointwiseTest, kernel_cases(), case_name);
 
 TEST(SwigluTest, LargeGatesNeitherOverflowNorVanish) {
-  const auto gate = torch::tensor({-200.0F, -88.0F, 0.0F, 88.0F, 200.0F});
-  const auto y = swiglu(gate, torch::ones({5}));
+  const auto gate = at::tensor({-200.0F, -88.0F, 0.0F, 88.0F, 200.0F});
+  const auto y = swiglu(gate, at::ones({5}));
   expect_close(y, at::silu(gate), 1e-5, "y");
 }
 
 class RopeTest : public testing::TestWithParam<at::ScalarType> {};
 
 TEST_P(RopeTest, RotatesHalvesAndItsGradientRotatesBack) {
-  torch::manual_seed(4);
+  at::manual_seed(4);
   const int64_t n = 37;
   const int64_t heads = 3;
   const int64_t dim = 10;
-  const auto angles = torch::rand({n, dim / 2}) * 6.0;
+  const auto angles = at::rand({n, dim / 2}) * 6.0;
   const auto packed = draw({n, (heads + 1) * dim}, GetParam());
   // Heads that are a slice of a wider row, as when q, k and v come from one product.
   const auto x = packed.narrow(1, 0, heads * dim).view({n, heads, dim});
-  const auto dy = torch::randn({n, heads, dim}).to(GetParam());
+  const auto dy = at::randn({n, heads, dim}).to(GetParam());
   const auto y = rope(x, angles.cos(), angles.sin());
   y.backward(dy);
   const auto wide_packed = wide(packed);
   const auto wx = wide_packed.narrow(1, 0, heads * dim).view({n, heads, dim});
   const auto halves = wx.chunk(2, -1);
-  const auto cos = torch::cat({angles.cos(), angles.cos()}, -1).unsqueeze(1);
-  const auto sin = torch::cat({angles.sin(), angles.sin()}, -1).unsqueeze(1);
-  const auto wanted = wx * cos + torch::cat({-halves[1], halves[0]}, -1) * sin;
+  const auto cos = at::cat({angles.cos(), angles.cos()}, -1).unsqueeze(1);
+  const auto sin = at::cat({angles.sin(), angles.sin()}, -1).unsqueeze(1);
+  const auto wanted = wx * cos + at::cat({-halves[1], halves[0]}, -1) * sin;
   wanted.backward(dy.to(at::kFloat));
   const double tolerance = GetParam() == at::kFloat ? 1e-6 : 1e-2;
   expect_close(y, wanted, tolerance, "y");

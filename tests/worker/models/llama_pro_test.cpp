@@ -21,7 +21,7 @@ using tuners::LoraOptions;
 using tuners::SwiftModel;
 
 at::Tensor logits_of(const Decoder& model) {
-  const torch::NoGradGuard no_grad;
+  const at::NoGradGuard no_grad;
   const tuners::ForwardContext context;
   return model.logits(model.hidden_states(single_sequence(some_ids(9)), context), context);
 }
@@ -38,10 +38,10 @@ std::vector<std::string> parameter_paths(Decoder& model) {
 
 /// Everything that trains, away from its start values.
 void randomise(const SwiftModel& swift, const std::string& name) {
-  const torch::NoGradGuard no_grad;
-  torch::manual_seed(5);
+  const at::NoGradGuard no_grad;
+  at::manual_seed(5);
   for (const auto& each : swift.find_adapter(name)->tensors())
-    each.tensor.add_(torch::randn_like(each.tensor).mul(0.1));
+    each.tensor.add_(at::randn_like(each.tensor).mul(0.1));
 }
 
 /// The numbers of the layers whose parameters train.
@@ -77,7 +77,7 @@ TEST_F(LlamaProTest, PathsAndNumbersAreThoseOfTheLongerList) {
   expect_ok(swift.deactivate_adapter("pro"));
   EXPECT_EQ(parameter_paths(*model_), plain);
   EXPECT_THAT(model_->layer_list()->origins(), ElementsAre(0, 1));
-  EXPECT_TRUE(torch::equal(logits_of(*model_), base_));
+  EXPECT_TRUE(at::equal(logits_of(*model_), base_));
 }
 
 TEST_F(LlamaProTest, CountsItsParametersOnce) {
@@ -127,7 +127,7 @@ TEST_F(LlamaProTest, MergedForGoodTheBaseHasItsLayers) {
   EXPECT_EQ(model_->layer_list()->size(), 4);
   EXPECT_THAT(model_->layer_list()->origins(), ElementsAre(0, 0, 1, 1));
   EXPECT_EQ(parameter_paths(*model_), paths);
-  EXPECT_TRUE(torch::equal(logits_of(*model_), tuned));
+  EXPECT_TRUE(at::equal(logits_of(*model_), tuned));
   for (const auto* slot : model_->parameters()) {
     EXPECT_FALSE(slot->base.requires_grad()) << slot->path;
     EXPECT_FALSE(slot->override_value.defined()) << slot->path;
@@ -147,7 +147,7 @@ TEST_F(LlamaProTest, ItsLayersCannotGoWhileAnotherAdapterActsOnThem) {
   EXPECT_THAT(status.error().message, HasSubstr("low on those of pro"));
   expect_ok(swift.delete_adapter("low"));
   expect_ok(swift.delete_adapter("pro"));
-  EXPECT_TRUE(torch::equal(logits_of(*model_), base_));
+  EXPECT_TRUE(at::equal(logits_of(*model_), base_));
 }
 
 /// Saved together, loaded together: whatever came first.
@@ -170,13 +170,13 @@ TEST_P(LlamaProBesideLoraTest, SavedAndLoadedTogetherTheyAreTheSame) {
   }
   SwiftModel swift(*model_);
   expect_ok(tuners::Swift::from_pretrained(swift, directory_));
-  EXPECT_TRUE(torch::equal(logits_of(*model_), both));
+  EXPECT_TRUE(at::equal(logits_of(*model_), both));
   expect_ok(swift.set_active_adapters({"a"}));
-  EXPECT_TRUE(torch::equal(logits_of(*model_), low_alone));
+  EXPECT_TRUE(at::equal(logits_of(*model_), low_alone));
   if (lora_first) {
     SwiftModel alone(*model_);
     expect_ok(tuners::Swift::from_pretrained(alone, directory_, "a"));
-    EXPECT_TRUE(torch::equal(logits_of(*model_), low_alone));
+    EXPECT_TRUE(at::equal(logits_of(*model_), low_alone));
   } else {
     SwiftModel alone(*model_);
     const auto status = tuners::Swift::from_pretrained(alone, directory_, "a");
@@ -201,12 +201,12 @@ TEST_F(LlamaProTest, LoraOnItsLayersMergesWithIt) {
   ASSERT_FALSE(alone);
   EXPECT_THAT(alone.error().message, HasSubstr("merge that one too"));
   expect_ok(swift.merge());
-  EXPECT_TRUE(torch::allclose(logits_of(*model_), unmerged, 1e-4, 1e-5));
+  EXPECT_TRUE(at::allclose(logits_of(*model_), unmerged, 1e-4, 1e-5));
   EXPECT_FALSE(swift.unmerge({"pro"})) << "the other stays merged on its weights";
   expect_ok(swift.unmerge());
-  EXPECT_TRUE(torch::equal(logits_of(*model_), unmerged));
+  EXPECT_TRUE(at::equal(logits_of(*model_), unmerged));
   expect_ok(swift.merge_and_unload());
-  EXPECT_TRUE(torch::allclose(logits_of(*model_), unmerged, 1e-4, 1e-5));
+  EXPECT_TRUE(at::allclose(logits_of(*model_), unmerged, 1e-4, 1e-5));
   EXPECT_EQ(model_->layer_list()->size(), 4);
 }
 
@@ -229,9 +229,9 @@ TEST_P(LlamaProFamilyTest, StartsAsTheIdentityOnEveryDecoder) {
   const auto base = logits_of(*model);
   SwiftModel swift(*model);
   expect_ok(swift.add_adapter("default", LlamaProOptions{.num_new_blocks = 1}));
-  EXPECT_TRUE(torch::equal(logits_of(*model), base));
+  EXPECT_TRUE(at::equal(logits_of(*model), base));
   randomise(swift, "default");
-  EXPECT_FALSE(torch::allclose(logits_of(*model), base, 1e-3, 1e-3));
+  EXPECT_FALSE(at::allclose(logits_of(*model), base, 1e-3, 1e-3));
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, LlamaProFamilyTest,

@@ -1,5 +1,5 @@
+#include <ATen/ATen.h>
 #include <gmock/gmock.h>
-#include <torch/torch.h>
 
 #include <filesystem>
 

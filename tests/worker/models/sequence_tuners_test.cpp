@@ -32,9 +32,9 @@ void expect_ok(const Status& status) {
 
 at::Tensor logits_of(const Decoder& model, const std::vector<int32_t>& ids = some_ids(9),
                      bool training = false) {
-  const torch::NoGradGuard no_grad;
+  const at::NoGradGuard no_grad;
   const ForwardContext context{.training = training,
-                               .token_keys = torch::arange(static_cast<int64_t>(ids.size()))};
+                               .token_keys = at::arange(static_cast<int64_t>(ids.size()))};
   return model.logits(model.hidden_states(single_sequence(ids), context), context);
 }
 
@@ -52,10 +52,10 @@ at::Tensor tensor_of(const SwiftModel& swift, const std::string& key) {
 }
 
 void randomise(const SwiftModel& swift, const std::string& name = "default") {
-  const torch::NoGradGuard no_grad;
-  torch::manual_seed(5);
+  const at::NoGradGuard no_grad;
+  at::manual_seed(5);
   for (const auto& each : swift.find_adapter(name)->tensors()) {
-    if (each.trains) each.tensor.add_(torch::randn_like(each.tensor).mul(0.2));
+    if (each.trains) each.tensor.add_(at::randn_like(each.tensor).mul(0.2));
   }
 }
 
@@ -86,7 +86,7 @@ struct NoiseInput {
       for (int64_t t = 0; t < lengths[row]; ++t)
         keys.push_back(((first_row + static_cast<int64_t>(row)) << 32) + t);
     }
-    context = {.training = true, .seed = 42, .step = 3, .token_keys = torch::tensor(keys)};
+    context = {.training = true, .seed = 42, .step = 3, .token_keys = at::tensor(keys)};
     context.boundaries = offsets;
   }
   /// The noise on an embedding of zeros.
@@ -95,7 +95,7 @@ struct NoiseInput {
     return tuner.forward(
         context.token_keys,
         [&](const at::Tensor& ids) {
-          return torch::zeros({ids.size(0), width}, dtype);
+          return at::zeros({ids.size(0), width}, dtype);
         },
         context);
   }
@@ -121,26 +121,26 @@ TEST(NeftuneTest, NoiseIsUniformUpToTheBoundOfEachRow) {
 TEST(NeftuneTest, DrawsDependOnTheTokenAlone) {
   const auto together = NoiseInput({3, 5, 4}).noise(5.0, 7);
   const auto alone = NoiseInput({5}, 1).noise(5.0, 7);
-  EXPECT_TRUE(torch::equal(together.narrow(0, 3, 5), alone));
+  EXPECT_TRUE(at::equal(together.narrow(0, 3, 5), alone));
   NoiseInput later({3, 5, 4});
   later.context.step = 4;
-  EXPECT_FALSE(torch::allclose(later.noise(5.0, 7), together));
+  EXPECT_FALSE(at::allclose(later.noise(5.0, 7), together));
 }
 
 TEST(NeftuneTest, KeepsTheEmbeddingsDtype) {
   const NoiseInput input({4});
   const auto noise = input.noise(5.0, 6, at::kBFloat16);
   EXPECT_EQ(noise.scalar_type(), at::kBFloat16);
-  EXPECT_TRUE(torch::equal(noise, input.noise(5.0, 6).to(at::kBFloat16)));
+  EXPECT_TRUE(at::equal(noise, input.noise(5.0, 6).to(at::kBFloat16)));
 }
 
 TEST_F(SequenceTunersTest, NeftuneActsInTrainingOnly) {
   const auto base = logits_of(*model_);
   expect_ok(swift_.add_adapter("noise", tuners::NeftuneOptions{}));
-  EXPECT_TRUE(torch::equal(logits_of(*model_), base));
-  EXPECT_FALSE(torch::allclose(logits_of(*model_, some_ids(9), true), base, 1e-3, 1e-3));
+  EXPECT_TRUE(at::equal(logits_of(*model_), base));
+  EXPECT_FALSE(at::allclose(logits_of(*model_, some_ids(9), true), base, 1e-3, 1e-3));
   expect_ok(swift_.deactivate_adapter("noise"));
-  EXPECT_TRUE(torch::equal(logits_of(*model_, some_ids(9), true), base));
+  EXPECT_TRUE(at::equal(logits_of(*model_, some_ids(9), true), base));
 }
 
 TEST_F(SequenceTunersTest, AModelTakesOneNeftune) {
@@ -172,12 +172,12 @@ TEST_F(SequenceTunersTest, PromptStartsAsATextsTokensCutOrRepeated) {
   PromptTuningOptions options{.tokens = {.num_virtual_tokens = 5}, .prompt_tuning_init = "TEXT"};
   options.prompt_tuning_init_ids = {7, 11};
   expect_ok(swift_.add_adapter("default", options));
-  EXPECT_TRUE(torch::equal(tensor_of(swift_, "prompt_embeddings"),
-                           table().index_select(0, torch::tensor({7, 11, 7, 11, 7}))));
+  EXPECT_TRUE(at::equal(tensor_of(swift_, "prompt_embeddings"),
+                        table().index_select(0, at::tensor({7, 11, 7, 11, 7}))));
   expect_ok(swift_.delete_adapter("default"));
   options.prompt_tuning_init_ids = {1, 2, 3, 4, 5, 6, 7};
   expect_ok(swift_.add_adapter("default", options));
-  EXPECT_TRUE(torch::equal(tensor_of(swift_, "prompt_embeddings"), table().narrow(0, 1, 5)));
+  EXPECT_TRUE(at::equal(tensor_of(swift_, "prompt_embeddings"), table().narrow(0, 1, 5)));
 }
 
 TEST_F(SequenceTunersTest, ATextWithoutItsTokensIsRefusedWithTheWayOut) {
@@ -194,8 +194,8 @@ TEST_F(SequenceTunersTest, PromptStartsAsTokensOfTheVocabulary) {
       swift_.add_adapter("default", PromptTuningOptions{.tokens = {.num_virtual_tokens = 9},
                                                         .prompt_tuning_init = "SAMPLE_VOCAB"}));
   const auto prompt = tensor_of(swift_, "prompt_embeddings");
-  const auto nearest = torch::cdist(prompt, table()).argmin(1);
-  EXPECT_TRUE(torch::equal(prompt, table().index_select(0, nearest)));
+  const auto nearest = at::cdist(prompt, table()).argmin(1);
+  EXPECT_TRUE(at::equal(prompt, table().index_select(0, nearest)));
   EXPECT_GT(std::get<0>(at::_unique(nearest)).size(0), 5);
 }
 
@@ -262,7 +262,7 @@ TEST_P(PromptNetworkTest, ReloadedFromOurFilesTheNetworkGoesOn) {
   expect_ok(swift_.delete_adapter("default"));
   expect_ok(tuners::Swift::from_pretrained(swift_, directory_));
   EXPECT_EQ(trained_paths(swift_), paths);
-  EXPECT_TRUE(torch::equal(logits_of(*model_), logits));
+  EXPECT_TRUE(at::equal(logits_of(*model_), logits));
 }
 
 TEST_P(PromptNetworkTest, ReloadedFromPeftsFilesTheTokensGoOn) {
@@ -275,7 +275,7 @@ TEST_P(PromptNetworkTest, ReloadedFromPeftsFilesTheTokensGoOn) {
   expect_ok(tuners::Swift::from_pretrained(swift_, directory_));
   EXPECT_EQ(trained_paths(swift_),
             std::set<std::string>{"prompt_encoder.default.embedding.weight"});
-  EXPECT_TRUE(torch::allclose(logits_of(*model_), logits, 1e-5, 1e-6));
+  EXPECT_TRUE(at::allclose(logits_of(*model_), logits, 1e-5, 1e-6));
 }
 
 INSTANTIATE_TEST_SUITE_P(Networks, PromptNetworkTest, testing::Values("MLP", "LSTM", "Prefix"),
@@ -287,8 +287,8 @@ TEST_F(SequenceTunersTest, DropoutInTheLstmIsDrawnByTheStep) {
                                                          .encoder_hidden_size = 5,
                                                          .encoder_dropout = 0.5}));
   const auto first = logits_of(*model_, some_ids(9), true);
-  EXPECT_TRUE(torch::equal(logits_of(*model_, some_ids(9), true), first));
-  EXPECT_FALSE(torch::equal(logits_of(*model_), first));
+  EXPECT_TRUE(at::equal(logits_of(*model_, some_ids(9), true), first));
+  EXPECT_FALSE(at::equal(logits_of(*model_), first));
 }
 
 // ---- LongLoRA ---------------------------------------------------------------------------------
@@ -306,11 +306,11 @@ TEST_F(SequenceTunersTest, GroupsOfAttentionSeeThePrefixAndThemselvesOnly) {
   expect_ok(swift.add_adapter("default", PrefixTuningOptions{.tokens = {.num_virtual_tokens = 2}}));
   const auto before = logits_of(*model, ids, true);
   for (int64_t t = 0; t < 8; ++t)
-    EXPECT_FALSE(torch::allclose(before[t], plain[t], 1e-3, 1e-3)) << "sees no prefix: " << t;
+    EXPECT_FALSE(at::allclose(before[t], plain[t], 1e-3, 1e-3)) << "sees no prefix: " << t;
   ids[0] = (ids[0] + 1) % TinyModel::kVocabulary;
   const auto after = logits_of(*model, ids, true);
-  EXPECT_FALSE(torch::allclose(after.narrow(0, 0, 2), before.narrow(0, 0, 2), 1e-4, 1e-4));
-  EXPECT_TRUE(torch::equal(after.narrow(0, 2, 6), before.narrow(0, 2, 6)));
+  EXPECT_FALSE(at::allclose(after.narrow(0, 0, 2), before.narrow(0, 0, 2), 1e-4, 1e-4));
+  EXPECT_TRUE(at::equal(after.narrow(0, 2, 6), before.narrow(0, 2, 6)));
 }
 
 TEST_F(SequenceTunersTest, LongLoraTrainsTheEmbeddingOfATiedModelOnce) {

@@ -1,7 +1,7 @@
 // The interface list of ms-swift's document "Using Tuners", in its order, one test for each entry.
 
+#include <ATen/ATen.h>
 #include <gmock/gmock.h>
-#include <torch/torch.h>
 
 #include <filesystem>
 #include <map>
@@ -48,7 +48,7 @@ class SwiftDocumentTest : public testing::Test {
     for (auto& entry : model.find_adapter(name)->tensors()) entry.tensor.normal_(0.0, 0.1);
   }
   static bool close(const at::Tensor& a, const at::Tensor& b) {
-    return torch::allclose(a, b, 1e-4, 1e-5);
+    return at::allclose(a, b, 1e-4, 1e-5);
   }
   fs::path checkpoint() const { return tiny_.directory() / "checkpoint"; }
 
@@ -63,7 +63,7 @@ TEST_F(SwiftDocumentTest, PrepareModelLoadsATunerIntoAModel) {
   const auto model = Swift::prepare_model(*model_, lora());
   ASSERT_TRUE(model) << model.error().message;
   EXPECT_THAT((*model)->adapter_names(), ElementsAre("default"));
-  EXPECT_TRUE(torch::equal(logits(), base_)) << "LoRA starts as the identity";
+  EXPECT_TRUE(at::equal(logits(), base_)) << "LoRA starts as the identity";
 }
 
 TEST_F(SwiftDocumentTest, PrepareModelTakesADictionaryOfConfigs) {
@@ -106,7 +106,7 @@ TEST_F(SwiftDocumentTest, MergeAndUnmergeAreThereAndBack) {
   EXPECT_THAT((*model)->merged_adapters(), ElementsAre("default"));
   EXPECT_TRUE(close(logits(), tuned));
   ASSERT_TRUE(Swift::unmerge(**model));
-  EXPECT_TRUE(torch::equal(logits(), tuned));
+  EXPECT_TRUE(at::equal(logits(), tuned));
 }
 
 TEST_F(SwiftDocumentTest, SaveToPeftFormatSplitsDefaultFromTheOthers) {
@@ -125,7 +125,7 @@ TEST_F(SwiftDocumentTest, SaveToPeftFormatSplitsDefaultFromTheOthers) {
   const auto other = tiny_.load();
   const auto loaded = Swift::from_pretrained(*other, peft);
   ASSERT_TRUE(loaded) << loaded.error().message;
-  EXPECT_TRUE(torch::equal(logits_of(*other), tuned));
+  EXPECT_TRUE(at::equal(logits_of(*other), tuned));
 }
 
 TEST_F(SwiftDocumentTest, SaveToPeftFormatRefusesWhatPeftDoesNotHave) {
@@ -174,7 +174,7 @@ TEST_F(SwiftDocumentTest, FromPretrainedTakesARevisionAndCanBeCalledRepeatedly) 
   const auto other = tiny_.load();
   SwiftModel again(*other);
   ASSERT_TRUE(Swift::from_pretrained(again, checkpoint(), {}, true, "v1"));
-  EXPECT_TRUE(torch::equal(logits_of(*other), tuned));
+  EXPECT_TRUE(at::equal(logits_of(*other), tuned));
   const std::map<std::string, std::string> renamed{{"default", "twice"}};
   ASSERT_TRUE(Swift::from_pretrained(again, checkpoint(), renamed, true, "v1"));
   EXPECT_THAT(again.adapter_names(), ElementsAre("default", "twice"));
@@ -228,7 +228,7 @@ TEST_F(SwiftDocumentTest, SetActiveAdaptersDeactivatesTheOthers) {
   ASSERT_TRUE((*model)->set_active_adapters({"b"}, Offload::kCpu));
   EXPECT_FALSE(close(logits(), with_a));
   ASSERT_TRUE((*model)->set_active_adapters({"a"}));
-  EXPECT_TRUE(torch::equal(logits(), with_a));
+  EXPECT_TRUE(at::equal(logits(), with_a));
 }
 
 TEST_F(SwiftDocumentTest, ActivateAndDeactivateAnAdapter) {
@@ -236,9 +236,9 @@ TEST_F(SwiftDocumentTest, ActivateAndDeactivateAnAdapter) {
   train(**model);
   const at::Tensor tuned = logits();
   ASSERT_TRUE((*model)->deactivate_adapter("default", Offload::kCpu));
-  EXPECT_TRUE(torch::equal(logits(), base_));
+  EXPECT_TRUE(at::equal(logits(), base_));
   ASSERT_TRUE((*model)->activate_adapter("default"));
-  EXPECT_TRUE(torch::equal(logits(), tuned));
+  EXPECT_TRUE(at::equal(logits(), tuned));
   EXPECT_EQ((*model)->activate_adapter("nobody").error().code, ErrorCode::kNotFound);
 }
 
@@ -249,12 +249,12 @@ TEST_F(SwiftDocumentTest, EachThreadHasItsOwnActiveAdaptersWhenAsked) {
   train(**model);
   const at::Tensor tuned = logits();
   std::thread([&] {
-    EXPECT_TRUE(torch::equal(logits(), base_));
+    EXPECT_TRUE(at::equal(logits(), base_));
     ASSERT_TRUE((*model)->activate_adapter("default"));
-    EXPECT_TRUE(torch::equal(logits(), tuned));
+    EXPECT_TRUE(at::equal(logits(), tuned));
   }).join();
   ASSERT_TRUE((*model)->deactivate_adapter("default"));
-  EXPECT_TRUE(torch::equal(logits(), base_));
+  EXPECT_TRUE(at::equal(logits(), base_));
 }
 
 TEST_F(SwiftDocumentTest, GetTrainableParametersSpeaksAsMsSwiftDoes) {

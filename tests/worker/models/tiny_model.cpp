@@ -25,7 +25,7 @@ struct Weights {
 void write_weights(const std::filesystem::path& path, const Weights& has) {
   std::map<std::string, at::Tensor> tensors;
   const auto add = [&](const std::string& name, at::IntArrayRef shape, double scale = 0.3,
-                       double mean = 0.0) { tensors[name] = torch::randn(shape) * scale + mean; };
+                       double mean = 0.0) { tensors[name] = at::randn(shape) * scale + mean; };
   const auto linear = [&](const std::string& name, int64_t out, int64_t in, bool with_bias) {
     add(name + ".weight", {out, in});
     if (with_bias) add(name + ".bias", {out});
@@ -56,7 +56,7 @@ void write_weights(const std::filesystem::path& path, const Weights& has) {
 }  // namespace
 
 TinyModel::TinyModel(const std::string& extra, const std::string& model_type) {
-  torch::manual_seed(17);
+  at::manual_seed(17);
   std::string name = (std::filesystem::temp_directory_path() / "tunefleet-model-XXXXXX").string();
   directory_ = mkdtemp(name.data());
   std::ofstream(directory_ / "config.json")

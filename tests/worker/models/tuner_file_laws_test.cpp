@@ -36,13 +36,13 @@ TEST_P(TunerFileLaws, SavedAndLoadedItIsTheSameBitForBit) {
     save(tuned, layout, files.path());
     const Tuned loaded = plain();
     load_adapter(loaded, files.path());
-    EXPECT_TRUE(torch::equal(output(loaded), output(tuned)));
+    EXPECT_TRUE(at::equal(output(loaded), output(tuned)));
     const auto wanted = file_tensors(tuned.adapter(), layout);
     const auto seen = file_tensors(loaded.adapter(), layout);
     ASSERT_EQ(seen.size(), wanted.size());
     for (size_t i = 0; i < wanted.size(); ++i) {
       EXPECT_EQ(seen[i].key, wanted[i].key);
-      EXPECT_TRUE(torch::equal(seen[i].tensor, wanted[i].tensor)) << seen[i].key;
+      EXPECT_TRUE(at::equal(seen[i].tensor, wanted[i].tensor)) << seen[i].key;
     }
     if (layout == layouts().front()) expect_the_same_trains(loaded.adapter(), tuned.adapter());
     EXPECT_EQ(loaded.adapter().config_text(layout), tuned.adapter().config_text(layout));
@@ -58,7 +58,7 @@ TEST_P(TunerFileLaws, TheNameInAFileDoesNotMatter) {
   const std::map<std::string, std::string> renamed{{"default", "renamed"}};
   expect_ok(tuners::Swift::from_pretrained(*loaded.swift, files.path(), renamed));
   EXPECT_EQ(loaded.swift->adapter_names(), std::vector<std::string>{"renamed"});
-  EXPECT_TRUE(torch::equal(output(loaded), output(tuned)));
+  EXPECT_TRUE(at::equal(output(loaded), output(tuned)));
 }
 
 TEST_P(TunerFileLaws, TwoOfOneNameAreRefused) {
@@ -68,7 +68,7 @@ TEST_P(TunerFileLaws, TwoOfOneNameAreRefused) {
   ASSERT_FALSE(status);
   EXPECT_EQ(status.error().code, ErrorCode::kConflict);
   EXPECT_THAT(status.error().message, HasSubstr("default"));
-  EXPECT_TRUE(torch::equal(output(tuned), before));
+  EXPECT_TRUE(at::equal(output(tuned), before));
 }
 
 /// The folder of "default" in either layout.
@@ -88,7 +88,7 @@ std::vector<std::string> lengthen_a_tensor(const std::filesystem::path& file) {
   auto& [name, tensor] = *tensors.begin();
   std::vector<std::string> said{name, tuners::shape_text(tensor.sizes())};
   tensor = tensor.dim() == 0 ? tensor.repeat({2})
-                             : torch::cat({tensor, tensor.narrow(0, 0, 1)}).contiguous();
+                             : at::cat({tensor, tensor.narrow(0, 0, 1)}).contiguous();
   said.push_back(tuners::shape_text(tensor.sizes()));
   std::vector<storage::TensorView> views;
   for (const auto& [key, value] : tensors) views.push_back(tuners::view_of(key, value));
@@ -113,7 +113,7 @@ TEST_P(TunerFileLaws, AWrongShapeInAFileNamesBothSizes) {
     }
     EXPECT_THAT(status.error().message, HasSubstr(files.path().string()));
     EXPECT_TRUE(loaded.swift->adapter_names().empty());
-    EXPECT_TRUE(torch::equal(output(loaded), output(*load())));
+    EXPECT_TRUE(at::equal(output(loaded), output(*load())));
   }
 }
 
@@ -134,7 +134,7 @@ TEST_P(TunerFileLaws, ATargetThatIsNotThereNamesTheNearest) {
   EXPECT_THAT(status.error().message, HasSubstr(misspelt));
   EXPECT_THAT(status.error().message, HasSubstr(right));
   EXPECT_TRUE(tuned.swift->adapter_names().empty());
-  EXPECT_TRUE(torch::equal(output(tuned), output(*load())));
+  EXPECT_TRUE(at::equal(output(tuned), output(*load())));
 }
 
 INSTANTIATE_TEST_SUITE_P(All, TunerFileLaws, testing::ValuesIn(law_params()), law_name);

@@ -26,7 +26,7 @@ std::unique_ptr<tuners::SmallNetwork> make_network() {
 
 at::Tensor some_input(const std::vector<int64_t>& shape) {
   at::manual_seed(31);
-  return torch::randn(shape);
+  return at::randn(shape);
 }
 
 /// A training step's loss on `batch` with gradient checkpointing needs batch and context until its
@@ -41,14 +41,14 @@ const tuners::ForwardContext& loss_context() {
       .training = true,
       .seed = 42,
       .step = 0,
-      .token_keys = torch::arange(static_cast<int64_t>(loss_batch().input_ids.size()), at::kLong)};
+      .token_keys = at::arange(static_cast<int64_t>(loss_batch().input_ids.size()), at::kLong)};
   return context;
 }
 
 void add_noise(const tuners::Adapter& adapter, double deviation) {
   const at::NoGradGuard no_grad;
   for (const auto& each : adapter.tensors()) {
-    if (each.trains) each.tensor.add_(torch::randn_like(each.tensor, at::kFloat).mul(deviation));
+    if (each.trains) each.tensor.add_(at::randn_like(each.tensor, at::kFloat).mul(deviation));
   }
 }
 

@@ -23,17 +23,17 @@ TEST_P(TunerLaws, DisabledIsTheBaseBitForBit) {
   const Tuned tuned = drawn();
   const auto active = output(tuned);
   if (law().acts_in_evaluation) {
-    EXPECT_FALSE(torch::equal(active, base)) << "the case shows nothing";
+    EXPECT_FALSE(at::equal(active, base)) << "the case shows nothing";
   }
   expect_ok(tuned.swift->set_active_adapters({}));
-  EXPECT_TRUE(torch::equal(output(tuned), base)) << "disabled";
+  EXPECT_TRUE(at::equal(output(tuned), base)) << "disabled";
   expect_ok(tuned.swift->activate_adapter("default"));
-  EXPECT_TRUE(torch::equal(output(tuned), active)) << "active again";
+  EXPECT_TRUE(at::equal(output(tuned), active)) << "active again";
   expect_ok(tuned.swift->deactivate_adapter("default"));
-  EXPECT_TRUE(torch::equal(output(tuned), base)) << "deactivated";
+  EXPECT_TRUE(at::equal(output(tuned), base)) << "deactivated";
   expect_ok(tuned.swift->activate_adapter("default"));
   expect_ok(tuned.swift->delete_adapter("default"));
-  EXPECT_TRUE(torch::equal(output(tuned), base)) << "deleted";
+  EXPECT_TRUE(at::equal(output(tuned), base)) << "deleted";
 }
 
 TEST_P(TunerLaws, LeavesTheBaseAsItWasWhenItGoes) {
@@ -43,7 +43,7 @@ TEST_P(TunerLaws, LeavesTheBaseAsItWasWhenItGoes) {
     tuners::SwiftModel swift(*model);
     expect_ok(swift.add_adapter("default", options()));
   }
-  EXPECT_TRUE(torch::equal(output(*model), before));
+  EXPECT_TRUE(at::equal(output(*model), before));
 }
 
 TEST_P(TunerLaws, OffloadedAndBackItIsTheSameBitForBit) {
@@ -59,9 +59,9 @@ TEST_P(TunerLaws, OffloadedAndBackItIsTheSameBitForBit) {
   const auto trained = trains();
   for (const auto where : {tuners::Offload::kNone, tuners::Offload::kCpu, tuners::Offload::kMeta}) {
     expect_ok(tuned.swift->deactivate_adapter("default", where));
-    EXPECT_TRUE(torch::equal(output(tuned), output(*load()))) << "off";
+    EXPECT_TRUE(at::equal(output(tuned), output(*load()))) << "off";
     expect_ok(tuned.swift->activate_adapter("default"));
-    EXPECT_TRUE(torch::equal(output(tuned), active)) << "back";
+    EXPECT_TRUE(at::equal(output(tuned), active)) << "back";
     EXPECT_EQ(trains(), trained);
   }
 }
@@ -72,7 +72,7 @@ TEST_P(TunerLaws, FreshIsTheBase) {
   if (law().starts_as_identity) {
     expect_near(seen, base, "fresh");
   } else {
-    const bool same = seen.sizes() == base.sizes() && torch::allclose(seen, base, 1e-6, 1e-6);
+    const bool same = seen.sizes() == base.sizes() && at::allclose(seen, base, 1e-6, 1e-6);
     EXPECT_FALSE(same) << "starts as the identity: say so";
   }
 }
@@ -86,19 +86,19 @@ TEST_P(TunerLaws, MergedEqualsUnmerged) {
     ASSERT_FALSE(status);
     EXPECT_EQ(status.error().code, ErrorCode::kInvalidArgument);
     EXPECT_THAT(status.error().message, testing::HasSubstr("default"));
-    EXPECT_TRUE(torch::equal(output(tuned), unmerged));
+    EXPECT_TRUE(at::equal(output(tuned), unmerged));
     return;
   }
   expect_ok(status);
   const auto merged = output(tuned);
   expect_near(merged, unmerged, "merged");
   expect_ok(tuned.swift->merge());
-  EXPECT_TRUE(torch::equal(output(tuned), merged)) << "merged twice";
+  EXPECT_TRUE(at::equal(output(tuned), merged)) << "merged twice";
   expect_ok(tuned.swift->unmerge());
-  EXPECT_TRUE(torch::equal(output(tuned), unmerged)) << "unmerged";
+  EXPECT_TRUE(at::equal(output(tuned), unmerged)) << "unmerged";
   expect_ok(tuned.swift->merge());
   expect_ok(tuned.swift->set_active_adapters({}));
-  EXPECT_TRUE(torch::equal(output(tuned), output(*load()))) << "merged, then off";
+  EXPECT_TRUE(at::equal(output(tuned), output(*load()))) << "merged, then off";
 }
 
 TEST_P(TunerLaws, MergedForGoodItIsPartOfTheBase) {

@@ -53,13 +53,12 @@ TEST_P(TunerTrainingLaws, OnlyTheDeclaredTensorsTrain) {
     }
   }
   for (const auto& each : tuned.adapter().tensors()) {
-    EXPECT_EQ(!torch::equal(before[each.path], each.tensor), each.trains || each.derived)
-        << each.path;
+    EXPECT_EQ(!at::equal(before[each.path], each.tensor), each.trains || each.derived) << each.path;
   }
   for (const auto& [slot, value] : base) {
     EXPECT_FALSE(slot->base.requires_grad()) << slot->path;
     EXPECT_FALSE(slot->base.grad().defined()) << slot->path;
-    EXPECT_TRUE(torch::equal(slot->base, value)) << slot->path;
+    EXPECT_TRUE(at::equal(slot->base, value)) << slot->path;
   }
 }
 
@@ -90,10 +89,10 @@ TEST_P(ExactTunerTrainingLaws, GradientsMatchDifferenceQuotients) {
     const auto gradient = each.tensor.grad().clone(at::MemoryFormat::Contiguous);
     const double length = gradient.norm().item<double>();
     ASSERT_GT(length, 0.0) << each.path;
-    const auto random = torch::randn_like(gradient);
+    const auto random = at::randn_like(gradient);
     // The steepest direction shows a wrong scale, a random one a wrong direction, an entry a wrong
     // place.
-    auto entry = torch::zeros_like(gradient);
+    auto entry = at::zeros_like(gradient);
     entry.view(-1)[gradient.abs().argmax()] = 1.0;
     for (const auto& direction : {gradient / length, random / random.norm(), entry}) {
       const double seen = gradient.mul(direction).sum().item<double>();
@@ -113,7 +112,7 @@ TEST_P(ExactTunerTrainingLaws, CheckpointingChangesNoGradient) {
   if (!on().is_decoder()) GTEST_SKIP() << "has none";
   const auto gradients = [&](bool checkpointing) {
     const Tuned tuned = drawn();
-    const auto anchor = torch::zeros({1}).requires_grad_(true);
+    const auto anchor = at::zeros({1}).requires_grad_(true);
     loss(tuned, checkpointing ? anchor : at::Tensor()).backward();
     std::vector<at::Tensor> out;
     for (const auto& each : tuned.swift->trainable_set().tensors) out.push_back(each.tensor.grad());
@@ -137,7 +136,7 @@ TEST_P(ExactTunerTrainingLaws, BesideAnotherTunerItIsTheComposition) {
   add(together, "default", options(), law().deviation);
   save(together, layout, files.path());
   if (law().acts_in_evaluation) {
-    EXPECT_FALSE(torch::equal(output(together), other_alone));
+    EXPECT_FALSE(at::equal(output(together), other_alone));
   }
 
   Tuned composed = plain();

@@ -14,7 +14,7 @@
 //   tuner_values_tool --make PEFT_TYPE OPTIONS_JSON MODEL_DIR OUT_DIR
 //
 // makes an adapter with our own initial values and saves it in PEFT's layout.
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <fstream>
 #include <iostream>
@@ -75,7 +75,7 @@ Batch flat(const std::vector<std::vector<int32_t>>& rows) {
     batch.targets += static_cast<int64_t>(rows[row].size()) - 1;
   }
   batch.tokens.labels = batch.tokens.input_ids;
-  batch.keys = torch::tensor(keys, at::kLong);
+  batch.keys = at::tensor(keys, at::kLong);
   return batch;
 }
 
@@ -126,7 +126,7 @@ class Values {
       swift_.after_step(info);
       losses.push_back(loss.item<float>());
     }
-    out["step_losses"] = torch::tensor(losses);
+    out["step_losses"] = at::tensor(losses);
     for (const auto& each : adapter().tensors()) {
       if (each.trains && each.tensor.requires_grad())
         out["step." + each.key] = each.tensor.detach().clone();

@@ -2,7 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/optim/adamw.h>
 
 #include <stdexcept>
 
@@ -11,11 +11,11 @@ namespace {
 
 /// A matrix that decays and a vector that does not, at twice the learning rate.
 std::vector<OptimizerGroup> two_tensors() {
-  torch::manual_seed(2);
-  return {{.tensors = {{"w", torch::randn({6, 5}).requires_grad_(true), true}},
+  at::manual_seed(2);
+  return {{.tensors = {{"w", at::randn({6, 5}).requires_grad_(true), true}},
            .lr_scale = 1.0,
            .weight_decay = 0.1},
-          {.tensors = {{"b", torch::randn({7}).requires_grad_(true), false}},
+          {.tensors = {{"b", at::randn({7}).requires_grad_(true), false}},
            .lr_scale = 2.0,
            .weight_decay = 0.0}};
 }
@@ -25,10 +25,10 @@ const at::Tensor& tensor_of(const std::vector<OptimizerGroup>& groups, size_t i)
 }
 
 void set_gradients(const std::vector<OptimizerGroup>& groups, int64_t step) {
-  torch::manual_seed(100 + step);
+  at::manual_seed(100 + step);
   for (const auto& group : groups) {
     for (const auto& entry : group.tensors)
-      entry.tensor.mutable_grad() = torch::randn(entry.tensor.sizes());
+      entry.tensor.mutable_grad() = at::randn(entry.tensor.sizes());
   }
 }
 
@@ -64,7 +64,7 @@ TEST(AdamWTest, StepsAreTorchsOwn) {
     plain.step();
   }
   for (size_t i = 0; i < 2; ++i) {
-    EXPECT_TRUE(torch::allclose(tensor_of(set, i), tensor_of(copy, i), 1e-6, 1e-7))
+    EXPECT_TRUE(at::allclose(tensor_of(set, i), tensor_of(copy, i), 1e-6, 1e-7))
         << set[i].tensors[0].path;
   }
 }
@@ -87,8 +87,7 @@ TEST(AdamWTest, SavedAndLoadedGoesOnBitForBit) {
   set_gradients(stopped, 3);
   straight.step(1e-2);
   second.step(1e-2);
-  for (size_t i = 0; i < 2; ++i)
-    EXPECT_TRUE(torch::equal(tensor_of(whole, i), tensor_of(stopped, i)));
+  for (size_t i = 0; i < 2; ++i) EXPECT_TRUE(at::equal(tensor_of(whole, i), tensor_of(stopped, i)));
 }
 
 TEST(AdamWTest, ATensorThatIsAwayKeepsItsState) {
@@ -104,13 +103,13 @@ TEST(AdamWTest, ATensorThatIsAwayKeepsItsState) {
     both.step(1e-2);
     if (!away) one.step(1e-2);
   }
-  EXPECT_TRUE(torch::equal(tensor_of(groups, 0), tensor_of(alone, 0)));
+  EXPECT_TRUE(at::equal(tensor_of(groups, 0), tensor_of(alone, 0)));
   // What is away is saved too, and what never stepped is saved as such.
-  both.set_groups({groups[1], {.tensors = {{"late", torch::ones({3}).requires_grad_(true)}}}});
+  both.set_groups({groups[1], {.tensors = {{"late", at::ones({3}).requires_grad_(true)}}}});
   const auto saved = copy_of(both.state());
   EXPECT_EQ(saved.size(), 3 + 3 + 1);
-  AdamW again(
-      {groups[0], groups[1], {.tensors = {{"late", torch::ones({3}).requires_grad_(true)}}}}, {});
+  AdamW again({groups[0], groups[1], {.tensors = {{"late", at::ones({3}).requires_grad_(true)}}}},
+              {});
   again.load(saved);
   EXPECT_EQ(again.state().size(), saved.size());
 }
@@ -119,9 +118,9 @@ TEST(AdamWTest, ATensorWithoutGradientIsPassedOver) {
   const auto groups = two_tensors();
   const auto before = tensor_of(groups, 0).detach().clone();
   AdamW optimizer(groups, {});
-  tensor_of(groups, 1).mutable_grad() = torch::ones({7});
+  tensor_of(groups, 1).mutable_grad() = at::ones({7});
   optimizer.step(1e-2);
-  EXPECT_TRUE(torch::equal(tensor_of(groups, 0), before));
+  EXPECT_TRUE(at::equal(tensor_of(groups, 0), before));
 }
 
 TEST(AdamWTest, OneTensorAloneStepsAsAllDo) {
@@ -135,7 +134,7 @@ TEST(AdamWTest, OneTensorAloneStepsAsAllDo) {
   other.step_one("b", 1e-2);
   other.step_one("w", 1e-2);
   for (size_t i = 0; i < 2; ++i)
-    EXPECT_TRUE(torch::equal(tensor_of(together, i), tensor_of(apart, i)));
+    EXPECT_TRUE(at::equal(tensor_of(together, i), tensor_of(apart, i)));
   EXPECT_THROW(other.step_one("x", 1e-2), std::invalid_argument);
 }
 
@@ -155,11 +154,11 @@ TEST(AdamWTest, AStateOfOtherTensorsIsRefused) {
   set_gradients(groups, 0);
   optimizer.step(1e-2);
   auto state = copy_of(optimizer.state());
-  state.emplace_back("z.step", torch::zeros({}));
+  state.emplace_back("z.step", at::zeros({}));
   EXPECT_THAT(refusal(optimizer, state), testing::HasSubstr("of other tensors: z.step"));
   state.pop_back();
   ASSERT_EQ(state.back().first, "w.exp_avg_sq");
-  state.back().second = torch::zeros({6, 6});
+  state.back().second = at::zeros({6, 6});
   EXPECT_THAT(refusal(optimizer, state), testing::HasSubstr("another shape: w.exp_avg_sq"));
   state.pop_back();
   EXPECT_THAT(refusal(optimizer, state), testing::HasSubstr("lacks a tensor: w.exp_avg_sq"));

@@ -1,7 +1,7 @@
 #include "worker/trainer/backward_updates.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 
@@ -94,8 +94,8 @@ TEST(BackwardUpdates, AGradientThatIsNotFiniteStopsTheUpdates) {
 }
 
 TEST(BackwardUpdates, ATensorWithoutGradientIsNamed) {
-  const auto w = torch::ones({2}).requires_grad_(true);
-  const auto v = torch::ones({2}).requires_grad_(true);
+  const auto w = at::ones({2}).requires_grad_(true);
+  const auto v = at::ones({2}).requires_grad_(true);
   const auto group = collective::make_solo_group();
   const tuners::TrainableSet set{{{"w", w}, {"the.path", v}}, 0};
   Galore optimizer({{.tensors = set.tensors}}, galore());
@@ -114,7 +114,7 @@ TEST(BackwardUpdates, ATensorWithoutGradientIsNamed) {
 }
 
 TEST(BackwardUpdates, LeaveNothingBehind) {
-  const auto w = torch::ones({2}).requires_grad_(true);
+  const auto w = at::ones({2}).requires_grad_(true);
   const auto group = collective::make_solo_group();
   const tuners::TrainableSet set{{{"w", w}}, 0};
   Galore optimizer({{.tensors = set.tensors}}, galore());

@@ -1,6 +1,6 @@
+#include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <filesystem>
 #include <set>
@@ -40,18 +40,18 @@ TEST(FullAdapter, StartsAsTheBaseAndLeavesItWhenDeactivated) {
   const auto ids = some_rows();
   const auto plain = logits_of(*model, ids);
   FullyTuned tuned(*model);
-  EXPECT_TRUE(torch::equal(logits_of(*model, ids), plain));
+  EXPECT_TRUE(at::equal(logits_of(*model, ids), plain));
   {
     const at::NoGradGuard no_grad;
     for (const auto& entry : tuned.swift.trainable_set().tensors) entry.tensor.mul_(1.5);
   }
-  EXPECT_FALSE(torch::allclose(logits_of(*model, ids), plain));
+  EXPECT_FALSE(at::allclose(logits_of(*model, ids), plain));
   ASSERT_TRUE(tuned.swift.deactivate_adapter("default"));
-  EXPECT_TRUE(torch::equal(logits_of(*model, ids), plain));
+  EXPECT_TRUE(at::equal(logits_of(*model, ids), plain));
   ASSERT_TRUE(tuned.swift.activate_adapter("default"));
   const auto changed = logits_of(*model, ids);
   ASSERT_TRUE(tuned.swift.merge_and_unload());
-  EXPECT_TRUE(torch::equal(logits_of(*model, ids), changed));
+  EXPECT_TRUE(at::equal(logits_of(*model, ids), changed));
 }
 
 TEST(FullAdapter, TrainsWhatIsNotFrozen) {
@@ -87,7 +87,7 @@ TEST(FullAdapter, ATiedHeadSharesTheEmbeddingsCopy) {
   const FullyTuned tuned(*model);
   const auto set = tuned.swift.trainable_set();
   for (const auto& entry : set.tensors) EXPECT_NE(entry.path, "lm_head.weight");
-  const auto ids = torch::arange(2, 14).view({1, 12});
+  const auto ids = at::arange(2, 14).view({1, 12});
   mean_loss(*model, ids).backward();
   const auto together = set.tensors[0].tensor.grad().clone();
   EXPECT_EQ(set.tensors[0].path, "model.embed_tokens.weight");
@@ -104,9 +104,9 @@ TEST_P(SavedModel, LoadsWithTheSameValues) {
   FullyTuned tuned(*model, {.freeze_parameters = {"model.layers.0.mlp"}});
   {
     const at::NoGradGuard no_grad;
-    torch::manual_seed(4);
+    at::manual_seed(4);
     for (const auto& entry : tuned.swift.trainable_set().tensors)
-      entry.tensor.add_(0.1 * torch::randn(entry.tensor.sizes()));
+      entry.tensor.add_(0.1 * at::randn(entry.tensor.sizes()));
   }
   const auto folder = files.directory() / "saved";
   const auto value_of = [&](const auto& slot) { return tuned.adapter->value_of(slot); };
@@ -116,13 +116,13 @@ TEST_P(SavedModel, LoadsWithTheSameValues) {
   const auto again = models::Decoder::load(folder, {.dtype = at::kFloat});
   ASSERT_TRUE(again) << again.error().message;
   EXPECT_EQ((*again)->config().tie_word_embeddings, model->config().tie_word_embeddings);
-  const auto ids = torch::arange(2, 14).view({1, 12});
-  EXPECT_TRUE(torch::equal(logits_of(**again, ids), logits_of(*model, ids)));
+  const auto ids = at::arange(2, 14).view({1, 12});
+  EXPECT_TRUE(at::equal(logits_of(**again, ids), logits_of(*model, ids)));
   // And back into full tuning, as a resumed run does.
   const auto fresh = files.load();
   FullyTuned resumed(*fresh);
   ASSERT_TRUE(resumed.adapter->load(folder).has_value());
-  EXPECT_TRUE(torch::equal(logits_of(*fresh, ids), logits_of(*model, ids)));
+  EXPECT_TRUE(at::equal(logits_of(*fresh, ids), logits_of(*model, ids)));
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, SavedModel,
@@ -196,7 +196,7 @@ TEST(Lisa, OnlyTheDrawnLayersHaveGradientsAndMove) {
     }
     optimizer.step(1e-2);
     for (const auto& entry : tuned.adapter->tensors()) {
-      EXPECT_EQ(torch::equal(entry.tensor, before[entry.path]), !entry.trains)
+      EXPECT_EQ(at::equal(entry.tensor, before[entry.path]), !entry.trains)
           << entry.path << " in step " << step;
     }
   }
@@ -219,12 +219,12 @@ TEST(Int8Weights, AreTheFloatModelOfTheirValues) {
     }
   }
   const auto ids = some_rows();
-  EXPECT_TRUE(torch::allclose(logits_of(*model, ids), logits_of(*copy, ids), 1e-5, 1e-5));
+  EXPECT_TRUE(at::allclose(logits_of(*model, ids), logits_of(*copy, ids), 1e-5, 1e-5));
   mean_loss(*model, ids).backward();
   mean_loss(*copy, ids).backward();
   int64_t in_8_bits = 0, bytes = 0;
   for (size_t i = 0; i < eights.size(); ++i) {
-    EXPECT_TRUE(torch::allclose(eights[i].tensor.grad(), wides[i].tensor.grad(), 1e-4, 1e-6))
+    EXPECT_TRUE(at::allclose(eights[i].tensor.grad(), wides[i].tensor.grad(), 1e-4, 1e-6))
         << eights[i].path;
     if (!eights[i].int8) continue;
     ++in_8_bits;
@@ -233,7 +233,7 @@ TEST(Int8Weights, AreTheFloatModelOfTheirValues) {
   EXPECT_EQ(in_8_bits, 4 * 7);
   EXPECT_LT(bytes, 4 * 7744 * 103 / 100);  // A byte a number, and 5 bytes for 256.
   ASSERT_TRUE(tuned.swift.merge_and_unload());
-  EXPECT_TRUE(torch::allclose(logits_of(*model, ids), logits_of(*copy, ids), 1e-5, 1e-5));
+  EXPECT_TRUE(at::allclose(logits_of(*model, ids), logits_of(*copy, ids), 1e-5, 1e-5));
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 #include "worker/trainer/galore.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <stdexcept>
 
@@ -15,7 +15,7 @@ void expect_same_vectors(const at::Tensor& ours, const at::Tensor& theirs, int64
                          const std::string& what) {
   ASSERT_EQ(ours.sizes(), theirs.sizes()) << what;
   const auto sign = (ours * theirs).sum(dim, /*keepdim=*/true).sign();
-  EXPECT_TRUE(torch::allclose(ours * sign, theirs, 1e-4, 1e-5)) << what;
+  EXPECT_TRUE(at::allclose(ours * sign, theirs, 1e-4, 1e-5)) << what;
 }
 
 std::vector<OptimizerGroup> golden_groups(std::map<std::string, at::Tensor>& weights,
@@ -63,7 +63,7 @@ TEST_P(GaloreValues, AreMsSwifts) {
         weight.copy_(golden["weight" + at + name]);
         continue;
       }
-      EXPECT_TRUE(torch::allclose(weight, golden["weight" + at + name], 1e-5, 1e-6))
+      EXPECT_TRUE(at::allclose(weight, golden["weight" + at + name], 1e-5, 1e-6))
           << name << " after step " << step << ": "
           << (weight - golden["weight" + at + name]).abs().max().item<double>();
     }
@@ -91,9 +91,8 @@ TEST(QGaloreProjector, IsTheirs) {
     for (int step = 0; step < 12; ++step) {
       const std::string at = "." + std::to_string(step) + "." + name;
       const auto low = projector.project(golden["grad" + at], step);
-      EXPECT_TRUE(torch::allclose(low, golden["low" + at], 1e-4, 1e-5)) << at;
-      EXPECT_TRUE(torch::allclose(projector.project_back(low), golden["back" + at], 1e-4, 1e-5))
-          << at;
+      EXPECT_TRUE(at::allclose(low, golden["low" + at], 1e-4, 1e-5)) << at;
+      EXPECT_TRUE(at::allclose(projector.project_back(low), golden["back" + at], 1e-4, 1e-5)) << at;
       EXPECT_EQ(projector.gap(), golden.facts["gap"][name][step].get<int64_t>()) << at;
       EXPECT_EQ(projector.searches(), golden.facts["refreshes"][name][step].get<int64_t>()) << at;
       Optimizer::NamedTensors state;
@@ -101,26 +100,26 @@ TEST(QGaloreProjector, IsTheirs) {
       const std::map<std::string, at::Tensor> kept(state.begin(), state.end());
       const std::string side = name == "tall" ? "projector_right" : "projector_left";
       const auto pairs = kept.at(side + ".codes");
-      const auto codes = torch::stack({pairs & 15, pairs.bitwise_right_shift(4)}, 1).view(-1);
-      EXPECT_TRUE(torch::equal(codes, golden["projector" + at].view(-1))) << at;
-      EXPECT_TRUE(torch::allclose(kept.at(side + ".scales"),
-                                  golden["projector_scale" + at].view(-1), 1e-4, 1e-6));
+      const auto codes = at::stack({pairs & 15, pairs.bitwise_right_shift(4)}, 1).view(-1);
+      EXPECT_TRUE(at::equal(codes, golden["projector" + at].view(-1))) << at;
+      EXPECT_TRUE(at::allclose(kept.at(side + ".scales"), golden["projector_scale" + at].view(-1),
+                               1e-4, 1e-6));
     }
   }
 }
 
 OptimizerGroup random_group(int64_t seed, double decay) {
-  torch::manual_seed(seed);
-  return {.tensors = {{"w", torch::randn({40, 24}).requires_grad_(true)},
-                      {"v", torch::randn({24, 72}).requires_grad_(true)},
-                      {"n", torch::randn({40}).requires_grad_(true), false}},
+  at::manual_seed(seed);
+  return {.tensors = {{"w", at::randn({40, 24}).requires_grad_(true)},
+                      {"v", at::randn({24, 72}).requires_grad_(true)},
+                      {"n", at::randn({40}).requires_grad_(true), false}},
           .weight_decay = decay};
 }
 
 void set_gradients(const OptimizerGroup& group, int64_t step) {
-  torch::manual_seed(100 + step);
+  at::manual_seed(100 + step);
   for (const auto& entry : group.tensors)
-    entry.tensor.mutable_grad() = torch::randn(entry.tensor.sizes());
+    entry.tensor.mutable_grad() = at::randn(entry.tensor.sizes());
 }
 
 Galore::Options options_of(RuleKind kind, int64_t rank) {
@@ -130,12 +129,12 @@ Galore::Options options_of(RuleKind kind, int64_t rank) {
 }
 
 TEST(GaloreProjector, AllDirectionsHoldTheGradient) {
-  torch::manual_seed(3);
-  const auto gradient = torch::randn({24, 40});
+  at::manual_seed(3);
+  const auto gradient = at::randn({24, 40});
   for (const auto* type : {"std", "reverse_std", "left", "right", "full"}) {
     GaloreProjector projector({.rank = 24, .scale = 2.0, .proj_type = type}, "w");
     const auto back = projector.project_back(projector.project(gradient, 0));
-    EXPECT_TRUE(torch::allclose(back, 2.0 * gradient, 1e-4, 1e-4)) << type;
+    EXPECT_TRUE(at::allclose(back, 2.0 * gradient, 1e-4, 1e-4)) << type;
   }
 }
 
@@ -169,7 +168,7 @@ TEST_P(GaloreRules, SavedAndLoadedGoOnBitForBit) {
       second.step(1e-2);
     }
     for (size_t i = 0; i < whole.tensors.size(); ++i) {
-      EXPECT_TRUE(torch::equal(whole.tensors[i].tensor, stopped.tensors[i].tensor))
+      EXPECT_TRUE(at::equal(whole.tensors[i].tensor, stopped.tensors[i].tensor))
           << whole.tensors[i].path << quantised;
     }
     EXPECT_EQ(straight.projector("w")->gap(), second.projector("w")->gap());
@@ -187,13 +186,13 @@ TEST_P(GaloreRules, AStateOfAnotherRankIsRefused) {
 
 TEST_P(GaloreRules, AQuadraticFallsInEachSubspace) {
   // |W - T|^2 with T of rank 6: its gradients lie in a subspace that GaLore holds whole.
-  torch::manual_seed(5);
-  const auto target = torch::randn({40, 6}).matmul(torch::randn({6, 24}));
-  OptimizerGroup group{.tensors = {{"w", torch::zeros({40, 24}).requires_grad_(true)}}};
+  at::manual_seed(5);
+  const auto target = at::randn({40, 6}).matmul(at::randn({6, 24}));
+  OptimizerGroup group{.tensors = {{"w", at::zeros({40, 24}).requires_grad_(true)}}};
   const auto& w = group.tensors[0].tensor;
   for (const auto* svd : {"exact", "randomized"}) {
     {
-      torch::NoGradGuard no_grad;
+      at::NoGradGuard no_grad;
       w.zero_();
     }
     auto options = options_of(GetParam(), 6);
@@ -213,12 +212,12 @@ INSTANTIATE_TEST_SUITE_P(Kinds, GaloreRules,
                                          RuleKind::kAdafactor));
 
 TEST(Galore, RandomizedVectorsSpanTheExactOnes) {
-  torch::manual_seed(6);
+  at::manual_seed(6);
   for (const auto& [rows, columns] : {std::pair(60, 40), {40, 60}, {50, 50}}) {
     // Singular values that fall by a tenth each, as gradients' do.
-    const auto decay = torch::pow(0.9, torch::arange(40.0));
-    const auto u = std::get<0>(torch::linalg_qr(torch::randn({rows, 40})));
-    const auto v = std::get<0>(torch::linalg_qr(torch::randn({columns, 40})));
+    const auto decay = at::pow(0.9, at::arange(40.0));
+    const auto u = std::get<0>(at::linalg_qr(at::randn({rows, 40})));
+    const auto v = std::get<0>(at::linalg_qr(at::randn({columns, 40})));
     const auto gradient = u.mul(decay).matmul(v.t());
     GaloreProjector exact({.rank = 8}, "w");
     GaloreProjector randomized({.rank = 8, .svd = "randomized"}, "w");
@@ -226,13 +225,13 @@ TEST(Galore, RandomizedVectorsSpanTheExactOnes) {
     const auto got = randomized.project_back(randomized.project(gradient, 0));
     EXPECT_LT((wanted - got).norm().item<double>(), 0.02 * wanted.norm().item<double>());
     GaloreProjector again({.rank = 8, .svd = "randomized"}, "w");
-    EXPECT_TRUE(torch::equal(again.project_back(again.project(gradient, 0)), got));
+    EXPECT_TRUE(at::equal(again.project_back(again.project(gradient, 0)), got));
   }
 }
 
 TEST(Galore, KeepsLessThanAdam) {
-  OptimizerGroup group{.tensors = {{"w", torch::randn({256, 512}).requires_grad_(true)}}};
-  group.tensors[0].tensor.mutable_grad() = torch::randn({256, 512});
+  OptimizerGroup group{.tensors = {{"w", at::randn({256, 512}).requires_grad_(true)}}};
+  group.tensors[0].tensor.mutable_grad() = at::randn({256, 512});
   const auto bytes = [&](bool projected, RuleKind kind, bool quantised) {
     auto options = options_of(kind, 16);
     options.galore.proj_quant = quantised;
@@ -262,13 +261,13 @@ TEST(Galore, TakesOneTensorAsItTakesAll) {
     for (const auto* path : {"n", "v", "w"}) other.step_one(path, 1e-2);
   }
   for (size_t i = 0; i < 3; ++i)
-    EXPECT_TRUE(torch::equal(together.tensors[i].tensor, apart.tensors[i].tensor));
+    EXPECT_TRUE(at::equal(together.tensors[i].tensor, apart.tensors[i].tensor));
   EXPECT_THROW(other.step_one("x", 1e-2), std::invalid_argument);
 }
 
 TEST(Galore, StepsAnInt8WeightInExpectation) {
-  torch::manual_seed(8);
-  const auto start = torch::randn({32, 64});
+  at::manual_seed(8);
+  const auto start = at::randn({32, 64});
   auto weight = std::make_shared<tuners::Int8Weight>(start);
   OptimizerGroup group{.tensors = {{"w", weight->stand_in(), true, weight}}};
   auto options = options_of(RuleKind::kAdam, 8);
@@ -278,7 +277,7 @@ TEST(Galore, StepsAnInt8WeightInExpectation) {
   const double code = 4.0 / 255, lr = code / 40;
   const auto before = weight->read();
   for (int step = 0; step < 200; ++step) {
-    weight->stand_in().mutable_grad() = torch::ones({32, 64});
+    weight->stand_in().mutable_grad() = at::ones({32, 64});
     optimizer.step(lr);
   }
   const auto moved = (before - weight->read()).mean().item<double>();

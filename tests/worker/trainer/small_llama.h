@@ -1,6 +1,6 @@
 #pragma once
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <memory>
 #include <stdexcept>
@@ -36,8 +36,8 @@ inline models::TokenBatch batch_of(const at::Tensor& ids) {
 }
 
 inline at::Tensor some_rows(int64_t rows = 2, int64_t length = 9) {
-  torch::manual_seed(11);
-  return torch::randint(3, 128, {rows, length});
+  at::manual_seed(11);
+  return at::randint(3, 128, {rows, length});
 }
 
 /// The mean cross-entropy of the next tokens.

@@ -1,7 +1,7 @@
 #include "worker/trainer/update_rule.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "worker/trainer/dynamic_8bit.h"
 
@@ -13,13 +13,13 @@ TEST(Dynamic8Bit, ValuesAreTheTrees) {
   // largest of a block is kept when it is positive.
   Dynamic8Bit state({3, 100}, at::kCPU, /*is_signed=*/true);
   EXPECT_EQ(state.read().abs().max().item<float>(), 0.0F);
-  torch::manual_seed(1);
-  auto value = torch::randn({3, 100});
+  at::manual_seed(1);
+  auto value = at::randn({3, 100});
   value[0][0] = value[2][99] = 4.0;
   state.write(value);
   const auto once = state.read();
   state.write(once);
-  EXPECT_TRUE(torch::equal(once, state.read()));
+  EXPECT_TRUE(at::equal(once, state.read()));
   EXPECT_EQ(once.abs().max().item<float>(), value.abs().max().item<float>());
   // 64 fractions in the uppermost decade: half of a part of 0.9 / 64 at most, over the largest.
   EXPECT_LT((once - value).abs().max().item<double>(),
@@ -28,7 +28,7 @@ TEST(Dynamic8Bit, ValuesAreTheTrees) {
 
 TEST(Dynamic8Bit, SmallNumbersKeepTheirSize) {
   Dynamic8Bit state({7}, at::kCPU, /*is_signed=*/false);
-  const auto value = torch::tensor({1.0, 0.3, 0.02, 3e-3, 2e-4, 4e-5, 0.0}).to(at::kFloat);
+  const auto value = at::tensor({1.0, 0.3, 0.02, 3e-3, 2e-4, 4e-5, 0.0}).to(at::kFloat);
   state.write(value);
   const auto error = ((state.read() - value) / value.clamp_min(1e-30)).abs();
   EXPECT_LT(error[1].item<double>(), 0.02);
@@ -43,14 +43,14 @@ TEST(UpdateRule, EightBitAdamFollowsAdam) {
   const auto adam = make_rule({}, at::kFloat);
   const auto eight = make_rule(options, at::kFloat);
   for (int64_t step = 1; step <= 20; ++step) {
-    torch::manual_seed(step);
-    const auto gradient = torch::randn({64, 65}) + 0.5;
+    at::manual_seed(step);
+    const auto gradient = at::randn({64, 65}) + 0.5;
     const auto wanted = adam->direction(gradient, step);
     const auto got = eight->direction(gradient, step);
     EXPECT_LT((got - wanted).norm().item<double>(), 0.05 * wanted.norm().item<double>()) << step;
     // Below 4096 numbers there is nothing in 8 bits.
     const auto part = gradient.narrow(0, 0, 8).contiguous();
-    EXPECT_TRUE(torch::allclose(small->direction(part, step), wanted.narrow(0, 0, 8), 1e-5, 1e-6));
+    EXPECT_TRUE(at::allclose(small->direction(part, step), wanted.narrow(0, 0, 8), 1e-5, 1e-6));
   }
 }
 
@@ -64,7 +64,7 @@ class PlainAdafactor {
     if (g.dim() == 2) {
       row_ = step == 1 ? square.mean(1) : beta * row_ + (1 - beta) * square.mean(1);
       column_ = step == 1 ? square.mean(0) : beta * column_ + (1 - beta) * square.mean(0);
-      second = torch::outer(row_, column_) / row_.mean();
+      second = at::outer(row_, column_) / row_.mean();
     } else {
       row_ = step == 1 ? square : beta * row_ + (1 - beta) * square;
       second = row_;
@@ -83,10 +83,10 @@ TEST(UpdateRule, AdafactorIsItsFormula) {
     const auto rule = make_rule({.kind = RuleKind::kAdafactor}, at::kFloat);
     PlainAdafactor plain;
     for (int64_t step = 1; step <= 5; ++step) {
-      torch::manual_seed(step);
-      const auto gradient = torch::randn(shape) * step;
+      at::manual_seed(step);
+      const auto gradient = at::randn(shape) * step;
       const auto wanted = plain.direction(gradient.to(at::kDouble), step).to(at::kFloat);
-      EXPECT_TRUE(torch::allclose(rule->direction(gradient, step), wanted, 1e-4, 1e-5)) << step;
+      EXPECT_TRUE(at::allclose(rule->direction(gradient, step), wanted, 1e-4, 1e-5)) << step;
     }
   }
 }
