@@ -20,28 +20,15 @@ using tuners::LlamaProOptions;
 using tuners::LoraOptions;
 using tuners::SwiftModel;
 
-at::Tensor logits_of(const Decoder& model) {
-  const torch::NoGradGuard no_grad;
-  const tuners::ForwardContext context;
-  return model.logits(model.hidden_states(single_sequence(some_ids(9)), context), context);
-}
-
-void expect_ok(const Status& status) {
-  if (!status) throw std::runtime_error(status.error().message);
-}
-
 std::vector<std::string> parameter_paths(Decoder& model) {
   std::vector<std::string> paths;
   for (const auto* slot : model.parameters()) paths.push_back(slot->path);
   return paths;
 }
 
-/// Everything that trains, away from its start values.
+/// As if it had been trained, but near the start.
 void randomise(const SwiftModel& swift, const std::string& name) {
-  const torch::NoGradGuard no_grad;
-  torch::manual_seed(5);
-  for (const auto& each : swift.find_adapter(name)->tensors())
-    each.tensor.add_(torch::randn_like(each.tensor).mul(0.1));
+  models::randomise(*swift.find_adapter(name), 0.1);
 }
 
 /// The numbers of the layers whose parameters train.

@@ -26,16 +26,9 @@ using tuners::PromptTuningOptions;
 using tuners::PTuningOptions;
 using tuners::SwiftModel;
 
-void expect_ok(const Status& status) {
-  if (!status) throw std::runtime_error(status.error().message);
-}
-
-at::Tensor logits_of(const Decoder& model, const std::vector<int32_t>& ids = some_ids(9),
-                     bool training = false) {
-  const torch::NoGradGuard no_grad;
-  const ForwardContext context{.training = training,
-                               .token_keys = torch::arange(static_cast<int64_t>(ids.size()))};
-  return model.logits(model.hidden_states(single_sequence(ids), context), context);
+/// What the model gives in training.
+at::Tensor training_logits(const Decoder& model, const std::vector<int32_t>& ids = some_ids(9)) {
+  return logits_of(model, single_sequence(ids), true);
 }
 
 std::set<std::string> trained_paths(const SwiftModel& swift) {
@@ -49,14 +42,6 @@ at::Tensor tensor_of(const SwiftModel& swift, const std::string& key) {
     if (each.key == key) return each.tensor;
   }
   throw std::out_of_range(key);
-}
-
-void randomise(const SwiftModel& swift, const std::string& name = "default") {
-  const torch::NoGradGuard no_grad;
-  torch::manual_seed(5);
-  for (const auto& each : swift.find_adapter(name)->tensors()) {
-    if (each.trains) each.tensor.add_(torch::randn_like(each.tensor).mul(0.2));
-  }
 }
 
 class SequenceTunersTest : public testing::Test {
@@ -138,9 +123,9 @@ TEST_F(SequenceTunersTest, NeftuneActsInTrainingOnly) {
   const auto base = logits_of(*model_);
   expect_ok(swift_.add_adapter("noise", tuners::NeftuneOptions{}));
   EXPECT_TRUE(torch::equal(logits_of(*model_), base));
-  EXPECT_FALSE(torch::allclose(logits_of(*model_, some_ids(9), true), base, 1e-3, 1e-3));
+  EXPECT_FALSE(torch::allclose(training_logits(*model_), base, 1e-3, 1e-3));
   expect_ok(swift_.deactivate_adapter("noise"));
-  EXPECT_TRUE(torch::equal(logits_of(*model_, some_ids(9), true), base));
+  EXPECT_TRUE(torch::equal(training_logits(*model_), base));
 }
 
 TEST_F(SequenceTunersTest, AModelTakesOneNeftune) {
@@ -254,7 +239,7 @@ class PromptNetworkTest : public SequenceTunersTest,
 
 TEST_P(PromptNetworkTest, ReloadedFromOurFilesTheNetworkGoesOn) {
   expect_ok(swift_.add_adapter("default", options()));
-  randomise(swift_);
+  randomise(*swift_.find_adapter("default"));
   expect_ok(tuners::save_swift(swift_, directory_));
   const auto paths = trained_paths(swift_);
   EXPECT_GT(paths.size(), 4U);
@@ -267,7 +252,7 @@ TEST_P(PromptNetworkTest, ReloadedFromOurFilesTheNetworkGoesOn) {
 
 TEST_P(PromptNetworkTest, ReloadedFromPeftsFilesTheTokensGoOn) {
   expect_ok(swift_.add_adapter("default", options()));
-  randomise(swift_);
+  randomise(*swift_.find_adapter("default"));
   expect_ok(tuners::save_peft(swift_, directory_));
   EXPECT_EQ(tuners::read_tensors(directory_ / "adapter_model.safetensors").size(), 1U);
   const auto logits = logits_of(*model_);
@@ -286,8 +271,8 @@ TEST_F(SequenceTunersTest, DropoutInTheLstmIsDrawnByTheStep) {
                                                          .encoder_reparameterization_type = "LSTM",
                                                          .encoder_hidden_size = 5,
                                                          .encoder_dropout = 0.5}));
-  const auto first = logits_of(*model_, some_ids(9), true);
-  EXPECT_TRUE(torch::equal(logits_of(*model_, some_ids(9), true), first));
+  const auto first = training_logits(*model_);
+  EXPECT_TRUE(torch::equal(training_logits(*model_), first));
   EXPECT_FALSE(torch::equal(logits_of(*model_), first));
 }
 
@@ -302,13 +287,13 @@ TEST_F(SequenceTunersTest, GroupsOfAttentionSeeThePrefixAndThemselvesOnly) {
   options.target_modules = {.names = {"q_proj"}};
   expect_ok(swift.add_adapter("long", options));
   auto ids = some_ids(8);
-  const auto plain = logits_of(*model, ids, true);
+  const auto plain = training_logits(*model, ids);
   expect_ok(swift.add_adapter("default", PrefixTuningOptions{.tokens = {.num_virtual_tokens = 2}}));
-  const auto before = logits_of(*model, ids, true);
+  const auto before = training_logits(*model, ids);
   for (int64_t t = 0; t < 8; ++t)
     EXPECT_FALSE(torch::allclose(before[t], plain[t], 1e-3, 1e-3)) << "sees no prefix: " << t;
   ids[0] = (ids[0] + 1) % TinyModel::kVocabulary;
-  const auto after = logits_of(*model, ids, true);
+  const auto after = training_logits(*model, ids);
   EXPECT_FALSE(torch::allclose(after.narrow(0, 0, 2), before.narrow(0, 0, 2), 1e-4, 1e-4));
   EXPECT_TRUE(torch::equal(after.narrow(0, 2, 6), before.narrow(0, 2, 6)));
 }

@@ -45,13 +45,6 @@ const tuners::ForwardContext& loss_context() {
   return context;
 }
 
-void add_noise(const tuners::Adapter& adapter, double deviation) {
-  const at::NoGradGuard no_grad;
-  for (const auto& each : adapter.tensors()) {
-    if (each.trains) each.tensor.add_(torch::randn_like(each.tensor, at::kFloat).mul(deviation));
-  }
-}
-
 }  // namespace
 
 const std::vector<LawModel>& law_models() {
@@ -87,29 +80,7 @@ const std::vector<LawModel>& law_models() {
   return models;
 }
 
-void expect_ok(const Status& status) {
-  if (!status) throw std::runtime_error(status.error().message);
-}
-
-TokenBatch flat_batch(const std::vector<std::vector<int32_t>>& rows) {
-  TokenBatch batch;
-  batch.boundaries = {0};
-  for (const auto& row : rows) {
-    for (size_t i = 0; i < row.size(); ++i) batch.positions.push_back(static_cast<int32_t>(i));
-    batch.input_ids.insert(batch.input_ids.end(), row.begin(), row.end());
-    batch.boundaries.push_back(static_cast<int32_t>(batch.input_ids.size()));
-  }
-  batch.labels = batch.input_ids;
-  return batch;
-}
-
 TokenBatch law_batch() { return flat_batch({some_ids(8, 1), some_ids(4, 2), some_ids(12, 3)}); }
-
-at::Tensor logits_of(const Decoder& model, const TokenBatch& batch) {
-  const at::NoGradGuard no_grad;
-  const tuners::ForwardContext context;
-  return model.logits(model.hidden_states(batch, context), context);
-}
 
 LawDirectory::LawDirectory() {
   std::string name = (std::filesystem::temp_directory_path() / "tunefleet-laws-XXXXXX").string();
@@ -157,8 +128,7 @@ Tuned TunerLaws::plain() const {
 void TunerLaws::add(const Tuned& tuned, const std::string& name,
                     const tuners::TunerOptions& options, double deviation) const {
   expect_ok(tuned.swift->add_adapter(name, options));
-  at::manual_seed(name.size());
-  add_noise(tuned.adapter(name), deviation);
+  randomise(tuned.adapter(name), deviation, name.size());
 }
 
 Tuned TunerLaws::fresh() const {

@@ -67,13 +67,8 @@ struct Tuned {
   Decoder& decoder() const { return dynamic_cast<Decoder&>(*base); }
 };
 
-/// Ends the test with the error's message.
-void expect_ok(const Status& status);
-
 /// Sequences of several lengths, flat, every token a label.
 TokenBatch law_batch();
-TokenBatch flat_batch(const std::vector<std::vector<int32_t>>& rows);
-at::Tensor logits_of(const Decoder& model, const TokenBatch& batch);
 
 /// A directory that is removed with this object.
 class LawDirectory {
