@@ -110,7 +110,8 @@ const Fields kTrainingFields{
     {"neftune_noise_alpha", "Training", &JobSpec::neftune_noise_alpha,
      "NEFTune: noise on the embeddings in training, of this strength; 5 is usual.", above(0)},
     {"use_liger_kernel", "Training", &JobSpec::use_liger_kernel,
-     "Fused kernels, which are on unless this is false: then plain torch operations."},
+     "Fused norms, rotary embedding, SwiGLU and loss; false: plain torch operations, slower, with "
+     "the logits of all labelled tokens in memory; unset: as true."},
     {"save_strategy",
      "Training",
      &JobSpec::save_strategy,

@@ -21,6 +21,12 @@ namespace tunefleet::tuners {
 /// N.
 using Boundaries = std::vector<int32_t>;
 
+/// How something is computed that has two implementations of equal results.
+enum class Kernels {
+  kFused,  ///< One node of the graph, with a backward pass of its own.
+  kPlain,  ///< torch's operations, differentiated by torch.
+};
+
 struct ForwardContext;
 /// Differentiable dropout whose mask depends on (seed, step, stream, token, column) alone.
 using DropoutFunction = at::Tensor (*)(const at::Tensor& x, const ForwardContext& context,
@@ -37,8 +43,10 @@ struct ForwardContext {
   at::Tensor token_keys = {};
   std::shared_ptr<const Boundaries> boundaries = nullptr;  ///< Filled in by the model.
   DropoutFunction dropout_function = nullptr;              ///< Likewise.
-  /// False: low-rank updates run as plain operations through autograd (tuner_backend peft).
-  bool fused = true;
+  /// Norms, rotary embedding, SwiGLU and loss of the base model (use_liger_kernel).
+  Kernels base_kernels = Kernels::kFused;
+  /// Low-rank updates of linear layers (tuner_backend).
+  Kernels lora_kernels = Kernels::kFused;
 
   /// x [N, C] with elements dropped with probability p in training, x itself otherwise.
   at::Tensor dropout(const at::Tensor& x, uint64_t stream, double p) const;

@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "tuners/sites.h"
 #include "worker/kernels/cpu_loops.h"
 
 namespace tunefleet::kernels {
@@ -18,6 +19,11 @@ inline float* f32(at::Tensor& t) { return static_cast<float*>(t.mutable_data_ptr
 /// Whether the CPU loops take this tensor: float32 or bfloat16 in main memory.
 inline bool has_cpu_loop(const at::Tensor& t) {
   return t.is_cpu() && (t.scalar_type() == at::kFloat || t.scalar_type() == at::kBFloat16);
+}
+
+/// Whether they are also what is asked for.
+inline bool runs_cpu_loop(const at::Tensor& t, tuners::Kernels kernels) {
+  return kernels == tuners::Kernels::kFused && has_cpu_loop(t);
 }
 
 }  // namespace tunefleet::kernels

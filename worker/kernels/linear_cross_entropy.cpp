@@ -2,6 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/log_softmax.h>
@@ -108,6 +109,18 @@ at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weig
       LinearCrossEntropy::apply(hidden, weight, targets, scale, gradient,
                                 reinterpret_cast<int64_t>(sums != nullptr ? sums : &local));
   return loss;
+}
+
+at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& targets, double scale,
+                         CrossEntropySums* sums) {
+  const auto wide = logits.to(at::kFloat);
+  const auto total = at::cross_entropy_loss(wide, targets, {}, at::Reduction::Sum);
+  if (sums != nullptr) {
+    sums->loss += total.item<double>();
+    sums->rows += targets.size(0);
+    sums->correct += wide.detach().argmax(-1).eq(targets).sum().item<int64_t>();
+  }
+  return total * scale;
 }
 
 }  // namespace tunefleet::kernels

@@ -22,4 +22,9 @@ struct CrossEntropySums {
 at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight,
                                 const at::Tensor& targets, double scale, CrossEntropySums* sums);
 
+/// The same of logits [M, V] that are all there, in torch's operations: the plain counterpart.
+/// Computed in float32.
+at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& targets, double scale,
+                         CrossEntropySums* sums);
+
 }  // namespace tunefleet::kernels

@@ -58,10 +58,11 @@ class RmsNorm : public torch::autograd::Function<RmsNorm> {
 
 }  // namespace
 
-at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps,
+                    tuners::Kernels kernels) {
   if (weight.scalar_type() != x.scalar_type())
-    return rms_norm(x, weight.to(x.scalar_type()), eps);
-  if (has_cpu_loop(x)) return RmsNorm::apply(x, weight, eps);
+    return rms_norm(x, weight.to(x.scalar_type()), eps, kernels);
+  if (runs_cpu_loop(x, kernels)) return RmsNorm::apply(x, weight, eps);
   const auto wide = x.to(at::kFloat);
   return weight *
          (wide * at::rsqrt(wide.pow(2).mean(-1, /*keepdim=*/true) + eps)).to(x.scalar_type());

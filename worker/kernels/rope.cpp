@@ -43,9 +43,10 @@ class Rope : public torch::autograd::Function<Rope> {
 
 }  // namespace
 
-at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
+at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
+                tuners::Kernels kernels) {
   TORCH_CHECK(x.dim() == 3 && x.size(2) % 2 == 0, "rope takes [N, H, even D]: ", x.sizes());
-  if (has_cpu_loop(x)) return Rope::apply(x, cos, sin);
+  if (runs_cpu_loop(x, kernels)) return Rope::apply(x, cos, sin);
   const auto halves = x.to(at::kFloat).chunk(2, -1);
   const auto c = cos.unsqueeze(1);
   const auto s = sin.unsqueeze(1);

@@ -46,8 +46,8 @@ class SwiGlu : public torch::autograd::Function<SwiGlu> {
 
 }  // namespace
 
-at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
-  if (has_cpu_loop(gate)) return SwiGlu::apply(gate, up);
+at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up, tuners::Kernels kernels) {
+  if (runs_cpu_loop(gate, kernels)) return SwiGlu::apply(gate, up);
   return at::silu(gate) * up;
 }
 

@@ -1,6 +1,5 @@
 #include "worker/models/decoder.h"
 
-#include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
@@ -30,9 +29,9 @@ at::Tensor index_tensor(const std::vector<T>& values, at::Device device) {
 
 /// x [N, H * D] -> [N, H, D], each head normed when the model has norms there.
 at::Tensor heads_of(const at::Tensor& x, int64_t head_dim, const tuners::ParameterSlot& norm,
-                    double eps) {
+                    double eps, tuners::Kernels chosen) {
   auto heads = x.view({x.size(0), x.size(1) / head_dim, head_dim});
-  return norm.base.defined() ? kernels::rms_norm(heads, norm.value(), eps) : heads;
+  return norm.base.defined() ? kernels::rms_norm(heads, norm.value(), eps, chosen) : heads;
 }
 
 /// Appends to a cache and returns all rows so far.
@@ -77,9 +76,10 @@ at::Tensor Decoder::self_attention(size_t index, const at::Tensor& x, const Pass
   const auto& layer = *layers_.all()[index];
   const int64_t dim = config_.head_dim;
   const auto projected = linears({&layer.q_proj, &layer.k_proj, &layer.v_proj}, x, pass.context);
+  const auto chosen = pass.context.base_kernels;
   const auto rotated = [&](const at::Tensor& y, const tuners::ParameterSlot& norm) {
-    return kernels::rope(heads_of(y, dim, norm, config_.rms_norm_eps), pass.angles.cos,
-                         pass.angles.sin);
+    return kernels::rope(heads_of(y, dim, norm, config_.rms_norm_eps, chosen), pass.angles.cos,
+                         pass.angles.sin, chosen);
   };
   tuners::AttentionInput input{
       .q = rotated(projected[0], layer.q_norm),
@@ -107,21 +107,28 @@ at::Tensor Decoder::self_attention(size_t index, const at::Tensor& x, const Pass
 at::Tensor Decoder::mlp(const DecoderLayer& layer, const at::Tensor& x,
                         const tuners::ForwardContext& context) const {
   const auto wide = linears({&layer.gate_proj, &layer.up_proj}, x, context);
-  return linear(layer.down_proj, kernels::swiglu(wide[0], wide[1]), context);
+  return linear(layer.down_proj, kernels::swiglu(wide[0], wide[1], context.base_kernels), context);
+}
+
+at::Tensor Decoder::normed(const at::Tensor& x, const tuners::ParameterSlot& weight,
+                           const tuners::ForwardContext& context) const {
+  return kernels::rms_norm(x, weight.value(), config_.rms_norm_eps, context.base_kernels);
 }
 
 at::Tensor Decoder::run_layer(size_t index, const at::Tensor& x, const Pass& pass,
                               const LayerState& state) const {
   const auto& layer = *layers_.all()[index];
-  const double eps = config_.rms_norm_eps;
+  const auto norm = [&](const at::Tensor& in, const tuners::ParameterSlot& weight) {
+    return normed(in, weight, pass.context);
+  };
   const auto attention = [&](const at::Tensor& in) {
     return self_attention(index, in, pass, state);
   };
   const auto feed_forward = [&](const at::Tensor& in) { return mlp(layer, in, pass.context); };
   const auto block = [&](const at::Tensor& in) {
-    const auto normed = kernels::rms_norm(in, layer.input_norm.value(), eps);
-    const auto h = in + run_tuners(layer.self_attn.tuners, normed, attention, pass.context);
-    const auto mlp_in = kernels::rms_norm(h, layer.post_attention_norm.value(), eps);
+    const auto attended = norm(in, layer.input_norm);
+    const auto h = in + run_tuners(layer.self_attn.tuners, attended, attention, pass.context);
+    const auto mlp_in = norm(h, layer.post_attention_norm);
     return h + run_tuners(layer.mlp.tuners, mlp_in, feed_forward, pass.context);
   };
   return run_tuners(layer.block.tuners, x, block, pass.context);
@@ -220,8 +227,7 @@ at::Tensor Decoder::checkpointed_layer(size_t index, const at::Tensor& x,
 at::Tensor Decoder::logits(const at::Tensor& hidden, const tuners::ForwardContext& context) const {
   auto own = context;
   own.dropout_function = &kernels::differentiable_dropout;
-  return linear(lm_head_, kernels::rms_norm(hidden, final_norm_.value(), config_.rms_norm_eps),
-                own);
+  return linear(lm_head_, normed(hidden, final_norm_, own), own);
 }
 
 at::Tensor Decoder::loss(const TokenBatch& batch, const tuners::ForwardContext& context,
@@ -234,23 +240,16 @@ at::Tensor Decoder::loss(const TokenBatch& batch, const tuners::ForwardContext& 
   const auto rows = index_tensor(labelled.rows, device());
   const auto targets = index_tensor(labelled.targets, device());
   const auto hidden = states.index_select(0, rows);
-  if (lm_head_.tuners.empty()) {
-    const auto normed = kernels::rms_norm(hidden, final_norm_.value(), config_.rms_norm_eps);
-    return kernels::linear_cross_entropy(normed, lm_head_.weight.value(), targets, scale, sums);
+  if (lm_head_.tuners.empty() && context.base_kernels == tuners::Kernels::kFused) {
+    return kernels::linear_cross_entropy(normed(hidden, final_norm_, context),
+                                         lm_head_.weight.value(), targets, scale, sums);
   }
   auto head_context = context;
   if (context.token_keys.defined()) {
     const auto keys = prompt.count > 0 ? prompt.token_keys(context.token_keys) : context.token_keys;
     head_context.token_keys = keys.index_select(0, rows.to(at::kCPU));
   }
-  const auto wide = logits(hidden, head_context).to(at::kFloat);
-  const auto total = at::cross_entropy_loss(wide, targets, {}, at::Reduction::Sum);
-  if (sums != nullptr) {
-    sums->loss += total.item<double>();
-    sums->rows += targets.size(0);
-    sums->correct += wide.detach().argmax(-1).eq(targets).sum().item<int64_t>();
-  }
-  return total * scale;
+  return kernels::cross_entropy(logits(hidden, head_context), targets, scale, sums);
 }
 
 KvCache Decoder::make_cache(int64_t capacity) const {

@@ -112,6 +112,8 @@ class Decoder : public tuners::BaseModel {
                             const LayerState& state) const;
   at::Tensor attend(size_t index, const tuners::AttentionInput& input, const Pass& pass,
                     const tuners::KeysValues* prefix) const;
+  at::Tensor normed(const at::Tensor& x, const tuners::ParameterSlot& weight,
+                    const tuners::ForwardContext& context) const;
   at::Tensor mlp(const DecoderLayer& layer, const at::Tensor& x,
                  const tuners::ForwardContext& context) const;
 

@@ -26,7 +26,8 @@ std::optional<LoraLayer> fused_from(const tuners::LinearSite& site, size_t first
   fused.updates.reserve(count);
   for (size_t i = first; i < site.tuners.size(); ++i) {
     if (auto update = site.tuners[i]->low_rank()) {
-      if (!context.fused || !can_be_fused(*update, count)) return std::nullopt;
+      const bool plain = context.lora_kernels == tuners::Kernels::kPlain;
+      if (plain || !can_be_fused(*update, count)) return std::nullopt;
       auto more = std::move(update->more);
       fused.updates.push_back(*std::move(update));
       for (auto& each : more) fused.updates.push_back(std::move(each));

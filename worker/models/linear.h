@@ -10,7 +10,7 @@ namespace tunefleet::models {
 
 /// Runs a linear site with the tuners that are active on it: x [N, in] -> y [N, out]. When all of
 /// them are low-rank updates they run with the base in one fused kernel; otherwise the outermost
-/// wraps the rest. With context.fused off, low-rank updates run as plain operations too.
+/// wraps the rest. With plain lora_kernels, low-rank updates do so too.
 at::Tensor linear(const tuners::LinearSite& site, const at::Tensor& x,
                   const tuners::ForwardContext& context);
 

@@ -11,9 +11,9 @@
 namespace tunefleet::trainer {
 
 Evaluation evaluate(const models::Decoder& model, const data::EncodedDataset& examples,
-                    int64_t batch, collective::Group& group) {
+                    int64_t batch, collective::Group& group,
+                    const tuners::ForwardContext& context) {
   const at::NoGradGuard no_grad;
-  const tuners::ForwardContext context;
   kernels::CrossEntropySums sums;
   for (const auto& rows :
        data::evaluation_shard(examples.size(), group.rank(), group.size(), batch)) {

@@ -15,9 +15,9 @@ struct Evaluation {
   int64_t tokens = 0;
 };
 
-/// Runs the model over `examples`, shared out over the ranks; all ranks get the same numbers. No
-/// noise, no dropout.
+/// Runs the model over `examples`, shared out over the ranks; all ranks get the same numbers.
+/// `context`: of evaluation, that is no noise and no dropout.
 Evaluation evaluate(const models::Decoder& model, const data::EncodedDataset& examples,
-                    int64_t batch, collective::Group& group);
+                    int64_t batch, collective::Group& group, const tuners::ForwardContext& context);
 
 }  // namespace tunefleet::trainer

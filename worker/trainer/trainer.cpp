@@ -25,6 +25,13 @@ at::Tensor key_tensor(const data::Batch& batch) {
   return out;
 }
 
+/// The context of a pass in evaluation, with the implementations that the job asks for.
+tuners::ForwardContext chosen_kernels(const JobSpec& spec) {
+  using tuners::Kernels;
+  return {.base_kernels = spec.use_liger_kernel.value_or(true) ? Kernels::kFused : Kernels::kPlain,
+          .lora_kernels = spec.tuner_backend == "peft" ? Kernels::kPlain : Kernels::kFused};
+}
+
 }  // namespace
 
 Trainer::Trainer(const TrainerParts& parts, const RunPlan& plan)
@@ -156,8 +163,7 @@ void Trainer::run_micro_batches(const std::vector<int64_t>& rows) {
   grad_norm_ = 0.0;
   if (labelled == 0) return;
   const double scale = 1.0 / static_cast<double>(labelled);
-  const auto mine =
-      data::shard(rows, parts_.group.rank(), parts_.group.size(), plan_.micro_batch);
+  const auto mine = data::shard(rows, parts_.group.rank(), parts_.group.size(), plan_.micro_batch);
   const auto has_labels = [&](const auto& part) {
     return !part.empty() && parts_.data.labelled_tokens(part) > 0;
   };
@@ -187,11 +193,11 @@ void Trainer::run_micro_batch(const std::vector<int64_t>& rows, double scale) {
       parts_.spec.gradient_checkpointing ? trainable_.tensors.front().tensor : at::Tensor();
   const auto raw = parts_.data.batch(rows);
   const auto batch = token_batch(raw);
-  tuners::ForwardContext context{.training = true,
-                                 .seed = static_cast<uint64_t>(parts_.spec.seed),
-                                 .step = progress_.step,
-                                 .token_keys = key_tensor(raw),
-                                 .fused = parts_.spec.tuner_backend != "peft"};
+  auto context = chosen_kernels(parts_.spec);
+  context.training = true;
+  context.seed = static_cast<uint64_t>(parts_.spec.seed);
+  context.step = progress_.step;
+  context.token_keys = key_tensor(raw);
   kernels::CrossEntropySums sums;
   parts_.model.loss(batch, context, scale, &sums, anchor).backward();
   if (scale == 0.0) return;
@@ -223,8 +229,9 @@ bool Trainer::logs_at(int64_t step) const {
 }
 
 Status Trainer::evaluate_now() {
-  last_evaluation_ = evaluate(parts_.model, parts_.data.eval,
-                              parts_.spec.per_device_eval_batch_size, parts_.group);
+  last_evaluation_ =
+      evaluate(parts_.model, parts_.data.eval, parts_.spec.per_device_eval_batch_size, parts_.group,
+               chosen_kernels(parts_.spec));
   evaluated_at_ = progress_.step;
   return log_evaluation(*last_evaluation_);
 }

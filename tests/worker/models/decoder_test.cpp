@@ -8,24 +8,6 @@
 namespace tunefleet::models {
 namespace {
 
-at::Tensor logits_of(const Decoder& model, const TokenBatch& batch) {
-  const at::NoGradGuard no_grad;
-  const tuners::ForwardContext context;
-  return model.logits(model.hidden_states(batch, context), context);
-}
-
-TokenBatch flat(const std::vector<std::vector<int32_t>>& rows) {
-  TokenBatch batch;
-  batch.boundaries = {0};
-  for (const auto& row : rows) {
-    for (size_t i = 0; i < row.size(); ++i) batch.positions.push_back(static_cast<int32_t>(i));
-    batch.input_ids.insert(batch.input_ids.end(), row.begin(), row.end());
-    batch.boundaries.push_back(static_cast<int32_t>(batch.input_ids.size()));
-  }
-  batch.labels = batch.input_ids;
-  return batch;
-}
-
 class DecoderTest : public testing::TestWithParam<std::string> {};
 
 TEST_P(DecoderTest, SequencesInABatchDoNotSeeEachOther) {
@@ -33,7 +15,7 @@ TEST_P(DecoderTest, SequencesInABatchDoNotSeeEachOther) {
   const auto model = tiny.load();
   const std::vector<std::vector<int32_t>> rows{some_ids(9, 1), some_ids(1, 2), some_ids(14, 3),
                                                some_ids(14, 4)};
-  const auto together = logits_of(*model, flat(rows));
+  const auto together = logits_of(*model, flat_batch(rows));
   int64_t from = 0;
   for (const auto& row : rows) {
     const auto alone = logits_of(*model, single_sequence(row));
@@ -68,7 +50,7 @@ TEST_P(DecoderTest, CachedGenerationIsThatOfTheWholeText) {
 
 TEST_P(DecoderTest, CheckpointingChangesNoGradient) {
   const TinyModel tiny(GetParam());
-  const auto batch = flat({some_ids(9, 1), some_ids(14, 3)});
+  const auto batch = flat_batch({some_ids(9, 1), some_ids(14, 3)});
   const auto gradients = [&](bool checkpointing) {
     auto model = tiny.load();
     std::vector<at::Tensor> trained;
@@ -98,7 +80,7 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(DecoderLossTest, IsTheMeanOfTheShiftedRowsWhenScaledSo) {
   const TinyModel tiny;
   const auto model = tiny.load();
-  auto batch = flat({some_ids(6, 1), some_ids(8, 2)});
+  auto batch = flat_batch({some_ids(6, 1), some_ids(8, 2)});
   for (const size_t masked : {0, 1, 6, 9}) batch.labels[masked] = -100;
   kernels::CrossEntropySums sums;
   const auto loss = model->loss(batch, {}, 1.0 / 10.0, &sums);

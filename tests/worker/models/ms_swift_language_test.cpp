@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "tests/tuners/ms_swift_case.h"
+#include "tests/worker/models/tiny_model.h"
 #include "tuners/adapter_files.h"
 #include "tuners/swift.h"
 #include "tuners/swift_files.h"
@@ -16,17 +17,14 @@ namespace {
 namespace fs = std::filesystem;
 using tuners::MsSwiftCase;
 
-/// Rows of one length, one behind the other.
-TokenBatch flat_batch(const at::Tensor& ids) {
-  TokenBatch batch;
-  const auto* id = ids.const_data_ptr<int64_t>();
-  for (int64_t i = 0; i < ids.numel(); ++i) {
-    batch.input_ids.push_back(static_cast<int32_t>(id[i]));
-    batch.positions.push_back(static_cast<int32_t>(i % ids.size(1)));
+/// The rows of ids [B, T].
+TokenBatch batch_of(const at::Tensor& ids) {
+  std::vector<std::vector<int32_t>> rows;
+  for (const auto& row : ids.to(at::kInt).unbind()) {
+    const auto* id = row.const_data_ptr<int32_t>();
+    rows.emplace_back(id, id + row.numel());
   }
-  for (int64_t row = 0; row <= ids.size(0); ++row)
-    batch.boundaries.push_back(static_cast<int32_t>(row * ids.size(1)));
-  return batch;
+  return flat_batch(rows);
 }
 
 std::unique_ptr<Decoder> load_model() {
@@ -47,7 +45,7 @@ class MsSwiftLanguageTest : public testing::TestWithParam<const char*> {
   at::Tensor logits(bool training) const {
     const tuners::ForwardContext context{.training = training, .seed = 42, .step = 0};
     const auto& ids = case_["input_ids"];
-    const auto rows = model_->hidden_states(flat_batch(ids), context);
+    const auto rows = model_->hidden_states(batch_of(ids), context);
     return model_->logits(rows, context).view({ids.size(0), ids.size(1), -1});
   }
   at::Tensor loss() const {

@@ -96,4 +96,36 @@ std::vector<int32_t> some_ids(size_t count, uint32_t seed) {
   return ids;
 }
 
+TokenBatch flat_batch(const std::vector<std::vector<int32_t>>& rows) {
+  TokenBatch batch;
+  batch.boundaries = {0};
+  for (const auto& row : rows) {
+    for (size_t i = 0; i < row.size(); ++i) batch.positions.push_back(static_cast<int32_t>(i));
+    batch.input_ids.insert(batch.input_ids.end(), row.begin(), row.end());
+    batch.boundaries.push_back(static_cast<int32_t>(batch.input_ids.size()));
+  }
+  batch.labels = batch.input_ids;
+  return batch;
+}
+
+at::Tensor logits_of(const Decoder& model, const TokenBatch& batch, bool training) {
+  const at::NoGradGuard no_grad;
+  const auto tokens = static_cast<int64_t>(batch.input_ids.size());
+  const tuners::ForwardContext context{.training = training,
+                                       .token_keys = at::arange(tokens, at::kLong)};
+  return model.logits(model.hidden_states(batch, context), context);
+}
+
+void expect_ok(const Status& status) {
+  if (!status) throw std::runtime_error(status.error().message);
+}
+
+void randomise(const tuners::Adapter& adapter, double deviation, uint64_t seed) {
+  const at::NoGradGuard no_grad;
+  at::manual_seed(seed);
+  for (const auto& each : adapter.tensors()) {
+    if (each.trains) each.tensor.add_(at::randn_like(each.tensor, at::kFloat).mul(deviation));
+  }
+}
+
 }  // namespace tunefleet::models

@@ -6,7 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "proto/result.h"
 #include "tests/worker/kernels/compare.h"
+#include "tuners/swift_model.h"
 #include "worker/models/decoder.h"
 
 namespace tunefleet::models {
@@ -34,5 +36,19 @@ class TinyModel {
 
 /// `count` ids that look random, the same each time.
 std::vector<int32_t> some_ids(size_t count, uint32_t seed = 1);
+
+/// These sequences one behind the other, every token a label.
+TokenBatch flat_batch(const std::vector<std::vector<int32_t>>& rows);
+
+/// [N, V], without gradients. `training`: with what is drawn in step 0, each token's key its place
+/// in the batch.
+at::Tensor logits_of(const Decoder& model, const TokenBatch& batch = single_sequence(some_ids(9)),
+                     bool training = false);
+
+/// Ends the test with the error's message.
+void expect_ok(const Status& status);
+
+/// Adds normal noise to everything of the adapter that trains, as if it had been trained.
+void randomise(const tuners::Adapter& adapter, double deviation = 0.2, uint64_t seed = 5);
 
 }  // namespace tunefleet::models

@@ -64,7 +64,7 @@ TEST_P(TunerFileLaws, TheNameInAFileDoesNotMatter) {
 TEST_P(TunerFileLaws, TwoOfOneNameAreRefused) {
   const Tuned tuned = drawn();
   const auto before = output(tuned);
-  const Status status = tuned.swift->add_adapter("default", options());
+  const Status status = attach(tuned, "default", options());
   ASSERT_FALSE(status);
   EXPECT_EQ(status.error().code, ErrorCode::kConflict);
   EXPECT_THAT(status.error().message, HasSubstr("default"));

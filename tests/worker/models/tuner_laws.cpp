@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <map>
 
-#include "tuners/config/lora_options.h"
+#include "tuners/config/full_options.h"
+#include "tuners/full_adapter.h"
 #include "tuners/peft_files.h"
 #include "tuners/swift.h"
 #include "tuners/swift_files.h"
@@ -15,7 +16,7 @@ namespace {
 const TinyModel& stored_decoder(const LawModel& model) {
   static std::map<std::string, std::unique_ptr<TinyModel>> models;
   auto& stored = models[model.name];
-  if (!stored) stored = std::make_unique<TinyModel>(model.config);
+  if (!stored) stored = std::make_unique<TinyModel>(model.config, model.model_type);
   return *stored;
 }
 
@@ -27,6 +28,20 @@ std::unique_ptr<tuners::SmallNetwork> make_network() {
 at::Tensor some_input(const std::vector<int64_t>& shape) {
   at::manual_seed(31);
   return at::randn(shape);
+}
+
+/// Whether the case is tested on the model.
+bool acts_on(const LawCase& law, const LawModel& model) {
+  if (!law.network.empty()) return law.network == model.name;
+  return model.is_decoder() && (law.families || model.model_type == "llama");
+}
+
+tuners::TunerOptions options_of(const std::string& tuner, const std::string& json) {
+  const auto* schema = schema_of(tuner);
+  if (schema == nullptr) throw std::logic_error("no such tuner: " + tuner);
+  auto options = tuners::options_from_json(*schema, json, tuner);
+  if (!options) throw std::runtime_error(options.error().message);
+  return *options;
 }
 
 /// A training step's loss on `batch` with gradient checkpointing needs batch and context until its
@@ -45,6 +60,7 @@ const tuners::ForwardContext& loss_context() {
   return context;
 }
 
+<<<<<<< HEAD
 void add_noise(const tuners::Adapter& adapter, double deviation) {
   const at::NoGradGuard no_grad;
   for (const auto& each : adapter.tensors()) {
@@ -52,64 +68,50 @@ void add_noise(const tuners::Adapter& adapter, double deviation) {
   }
 }
 
+=======
+>>>>>>> kernels
 }  // namespace
 
 const std::vector<LawModel>& law_models() {
   using namespace tuners;
+  static const std::vector<OtherTuner> on_linear_layers{
+      {"lora", R"({"r": 2, "target_modules": "all-linear"})"},
+      {"ia3", R"({"target_modules": "all-linear", "feedforward_modules": []})"}};
   static const std::vector<LawModel> models{
       {.name = "float32"},
       {.name = "tied_biased", .config = R"("tie_word_embeddings": true, "attention_bias": true)"},
       {.name = "bfloat16", .dtype = at::kBFloat16},
+      {.name = "qwen2", .model_type = "qwen2"},
+      {.name = "qwen3", .model_type = "qwen3"},
+      {.name = "mistral", .config = R"("sliding_window": 6)", .model_type = "mistral"},
       {.name = "token_net",
        .network = &make_network<TokenNet>,
        .input = {2, 5, 6},
-       .other_targets = R"("all-linear")"},
+       .others = on_linear_layers},
       {.name = "body_net",
        .network = &make_network<BodyNet>,
        .input = {3, 8},
-       .other_targets = R"("all-linear")"},
+       .others = on_linear_layers},
       {.name = "picture_net",
        .network = &make_network<PictureNet>,
        .input = {2, 3, 16, 16},
-       .other_targets = R"("all-linear")"},
+       .others = on_linear_layers},
       {.name = "stack_net",
        .network = &make_network<StackNet>,
        .input = {2, 5, 6},
-       .other_targets = R"("all-linear")"},
+       .others = on_linear_layers},
       {.name = "pyramid_net",
        .network = &make_network<PyramidNet, int64_t{8}>,
        .input = {2, 3, 8, 8},
-       .other_targets = R"(["mid", "expand"])"},
+       .others = {{"lora", R"({"r": 2, "target_modules": ["mid", "expand"]})"}}},
       {.name = "skip_net",
        .network = &make_network<SkipNet>,
        .input = {2, 3, 8, 8},
-       .other_targets = R"(["mid", "conv_in"])"}};
+       .others = {{"lora", R"({"r": 2, "target_modules": ["mid", "conv_in"]})"}}}};
   return models;
 }
 
-void expect_ok(const Status& status) {
-  if (!status) throw std::runtime_error(status.error().message);
-}
-
-TokenBatch flat_batch(const std::vector<std::vector<int32_t>>& rows) {
-  TokenBatch batch;
-  batch.boundaries = {0};
-  for (const auto& row : rows) {
-    for (size_t i = 0; i < row.size(); ++i) batch.positions.push_back(static_cast<int32_t>(i));
-    batch.input_ids.insert(batch.input_ids.end(), row.begin(), row.end());
-    batch.boundaries.push_back(static_cast<int32_t>(batch.input_ids.size()));
-  }
-  batch.labels = batch.input_ids;
-  return batch;
-}
-
 TokenBatch law_batch() { return flat_batch({some_ids(8, 1), some_ids(4, 2), some_ids(12, 3)}); }
-
-at::Tensor logits_of(const Decoder& model, const TokenBatch& batch) {
-  const at::NoGradGuard no_grad;
-  const tuners::ForwardContext context;
-  return model.logits(model.hidden_states(batch, context), context);
-}
 
 LawDirectory::LawDirectory() {
   std::string name = (std::filesystem::temp_directory_path() / "tunefleet-laws-XXXXXX").string();
@@ -121,25 +123,22 @@ LawDirectory::~LawDirectory() {
   std::filesystem::remove_all(path_, ignored);
 }
 
-const tuners::TunerSchema& TunerLaws::schema() const {
+const tuners::TunerSchema* schema_of(const std::string& tuner) {
+  if (tuner == tuners::FullOptions::schema().name) return &tuners::FullOptions::schema();
   for (const auto& entry : tuners::builtin_tuners()) {
-    if (entry.schema->name == law().tuner) return *entry.schema;
+    if (entry.schema->name == tuner) return entry.schema;
   }
-  throw std::logic_error("no such tuner: " + law().tuner);
+  return nullptr;
 }
 
-tuners::TunerOptions TunerLaws::options() const {
-  auto options = tuners::options_from_json(schema(), law().options, law().tuner);
-  if (!options) throw std::runtime_error(options.error().message);
-  return *options;
-}
+const tuners::TunerSchema& TunerLaws::schema() const { return *schema_of(law().tuner); }
 
-tuners::TunerOptions TunerLaws::other_options() const {
-  auto options = tuners::options_from_json(
-      tuners::LoraOptions::schema(), R"({"r": 2, "target_modules": )" + on().other_targets + "}",
-      "other");
-  if (!options) throw std::runtime_error(options.error().message);
-  return *options;
+tuners::TunerOptions TunerLaws::options() const { return options_of(law().tuner, law().options); }
+
+std::vector<tuners::TunerOptions> TunerLaws::others() const {
+  std::vector<tuners::TunerOptions> all;
+  for (const auto& [tuner, json] : on().others) all.push_back(options_of(tuner, json));
+  return all;
 }
 
 std::unique_ptr<tuners::BaseModel> TunerLaws::load() const {
@@ -154,16 +153,26 @@ Tuned TunerLaws::plain() const {
   return tuned;
 }
 
+Status TunerLaws::attach(const Tuned& tuned, const std::string& name,
+                         const tuners::TunerOptions& options) {
+  const auto* full = options.get_if<tuners::FullOptions>();
+  if (full == nullptr) return tuned.swift->add_adapter(name, options);
+  auto adapter = tuners::FullAdapter::make(*full, {.base = *tuned.base, .name = name});
+  if (!adapter) return fail(adapter.error());
+  auto status = tuned.swift->add_adapter(*std::move(adapter));
+  if (status) tuned.swift->before_step({.step = 0, .max_steps = 1, .seed = 42});
+  return status;
+}
+
 void TunerLaws::add(const Tuned& tuned, const std::string& name,
                     const tuners::TunerOptions& options, double deviation) const {
-  expect_ok(tuned.swift->add_adapter(name, options));
-  at::manual_seed(name.size());
-  add_noise(tuned.adapter(name), deviation);
+  expect_ok(attach(tuned, name, options));
+  randomise(tuned.adapter(name), deviation, name.size());
 }
 
 Tuned TunerLaws::fresh() const {
   Tuned tuned = plain();
-  expect_ok(tuned.swift->add_adapter("default", options()));
+  expect_ok(attach(tuned, "default", options()));
   return tuned;
 }
 
@@ -214,13 +223,10 @@ void TunerLaws::load_adapter(const Tuned& tuned, const std::filesystem::path& di
 
 std::vector<LawParam> law_params() {
   std::vector<LawParam> params;
-  for (const auto& entry : tuners::builtin_tuners()) {
-    for (const auto& law : law_cases()) {
-      if (law.tuner != entry.schema->name) continue;
-      for (const auto& model : law_models()) {
-        const bool chosen = law.network.empty() ? model.is_decoder() : law.network == model.name;
-        if (chosen) params.emplace_back(law, model);
-      }
+  for (const auto& law : law_cases()) {
+    if (schema_of(law.tuner) == nullptr) continue;  // a test of its own names it
+    for (const auto& model : law_models()) {
+      if (acts_on(law, model)) params.emplace_back(law, model);
     }
   }
   return params;

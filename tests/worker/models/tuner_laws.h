@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "tests/tuners/small_networks.h"
@@ -15,8 +16,8 @@
 #include "tuners/registry.h"
 #include "tuners/swift_model.h"
 
-/// The laws that hold for every tuner of the registry, on small decoders and networks. A new tuner
-/// adds one line to tuner_laws_cases.cpp.
+/// The laws that hold for every tuner of the registry and for full tuning, on small decoders and
+/// networks. A new tuner adds one line to tuner_laws_cases.cpp.
 namespace tunefleet::models {
 
 /// One tuner with options, and which laws do not hold by design. Most act on the small decoder
@@ -25,7 +26,8 @@ struct LawCase {
   std::string tuner;               ///< TunerSchema::name.
   std::string options;             ///< JSON, as in a job's `tuners:` map.
   std::string label = {};          ///< Tells several cases of one tuner apart.
-  std::string network = {};        ///< The LawModel it acts on; empty: every decoder.
+  std::string network = {};        ///< The LawModel it acts on; empty: every llama.
+  bool families = false;           ///< Also on the decoders of the other families.
   bool starts_as_identity = true;  ///< Fresh, it changes nothing.
   bool acts_in_evaluation = true;  ///< False: noise in training only.
   double deviation = 0.1;          ///< Of the noise that makes it no longer fresh.
@@ -39,21 +41,31 @@ struct LawCase {
 const std::vector<LawCase>& law_cases();
 inline void PrintTo(const LawCase& law, std::ostream* out) { *out << law.tuner << law.options; }
 
+/// A tuner with options, as JSON: one that goes beside a case's.
+using OtherTuner = std::pair<std::string, std::string>;
+
 /// A decoder or a network (tests/tuners/small_networks.h) that the laws are tested on.
 struct LawModel {
   std::string name;
-  std::string config = {};  ///< Of a decoder: members of config.json over TinyModel's.
+  std::string config = {};           ///< Of a decoder: members of config.json over TinyModel's.
+  std::string model_type = "llama";  ///< Likewise.
   at::ScalarType dtype = at::kFloat;
   std::unique_ptr<tuners::SmallNetwork> (*network)() = nullptr;  ///< Null: a decoder.
   std::vector<int64_t> input = {};                               ///< Of a network: its shape.
-  /// Where a LoRA beside the tuner goes, as JSON; it overlaps with what other tuners target.
-  std::string other_targets = R"(["v_proj", "o_proj", "up_proj", "down_proj"])";
+  /// One that adds to outputs and, where there are linear layers, one that scales them. What they
+  /// target overlaps with what the cases do.
+  std::vector<OtherTuner> others = {
+      {"lora", R"({"r": 2, "target_modules": ["v_proj", "o_proj", "up_proj", "down_proj"]})"},
+      {"ia3", R"({"target_modules": ["v_proj", "o_proj", "up_proj", "down_proj"],)"
+              R"( "feedforward_modules": ["down_proj"]})"}};
 
   bool is_decoder() const { return network == nullptr; }
   /// Largest difference of results that are equal but for rounding, relative to the largest value.
   double tolerance() const { return dtype == at::kFloat ? 2e-5 : 5e-2; }
 };
 const std::vector<LawModel>& law_models();
+/// Null when there is no such tuner.
+const tuners::TunerSchema* schema_of(const std::string& tuner);
 inline void PrintTo(const LawModel& model, std::ostream* out) { *out << model.name; }
 
 /// A model with adapters on it.
@@ -67,13 +79,8 @@ struct Tuned {
   Decoder& decoder() const { return dynamic_cast<Decoder&>(*base); }
 };
 
-/// Ends the test with the error's message.
-void expect_ok(const Status& status);
-
 /// Sequences of several lengths, flat, every token a label.
 TokenBatch law_batch();
-TokenBatch flat_batch(const std::vector<std::vector<int32_t>>& rows);
-at::Tensor logits_of(const Decoder& model, const TokenBatch& batch);
 
 /// A directory that is removed with this object.
 class LawDirectory {
@@ -96,7 +103,8 @@ class TunerLaws : public testing::TestWithParam<LawParam> {
   const LawModel& on() const { return std::get<1>(GetParam()); }
   const tuners::TunerSchema& schema() const;
   tuners::TunerOptions options() const;
-  tuners::TunerOptions other_options() const;
+  /// Of the tuners that go beside it.
+  std::vector<tuners::TunerOptions> others() const;
 
   std::unique_ptr<tuners::BaseModel> load() const;
   /// A model without adapters.
@@ -104,6 +112,9 @@ class TunerLaws : public testing::TestWithParam<LawParam> {
   /// With the case's tuner as "default", fresh or with noise on every trained tensor.
   Tuned fresh() const;
   Tuned drawn() const;
+  /// Puts a tuner on the model as a job does; with LISA, the layers of step 0 train.
+  static Status attach(const Tuned& tuned, const std::string& name,
+                       const tuners::TunerOptions& options);
   void add(const Tuned& tuned, const std::string& name, const tuners::TunerOptions& options,
            double deviation) const;
 
@@ -126,7 +137,7 @@ class TunerLaws : public testing::TestWithParam<LawParam> {
   }
 };
 
-/// The cases of tuners that are in the registry, each on its models.
+/// The cases of tuners that there are, each on its models.
 std::vector<LawParam> law_params();
 std::vector<LawParam> exact_law_params();    ///< float32 models only.
 std::vector<LawParam> decoder_law_params();  ///< Decoders only.

@@ -12,7 +12,7 @@ Cases low_rank_cases() {
   return {
       {.tuner = "adalora", .options = R"({"init_r": 3, "target_r": 2, )" SOME "}"},
       {.tuner = "hira", .options = R"({"r": 2, )" SOME "}", .deviation = 0.3, .reads_base = true},
-      {.tuner = "lora", .options = R"({"r": 3, )" SOME "}"},
+      {.tuner = "lora", .options = R"({"r": 3, )" SOME "}", .families = true},
       {.tuner = "lora",
        .options =
            R"({"r": 1, "lora_alpha": 2, "target_modules": "all-linear", "use_rslora": true})",
@@ -64,7 +64,9 @@ Cases low_rank_cases() {
 
 Cases multiplicative_cases() {
   return {
-      {.tuner = "ia3", .options = R"({"feedforward_modules": ["down_proj"], )" SOME "}"},
+      {.tuner = "ia3",
+       .options = R"({"feedforward_modules": ["down_proj"], )" SOME "}",
+       .families = true},
       {.tuner = "oft", .options = R"({"oft_block_size": 4, )" SOME "}"},
       {.tuner = "oft",
        .options = R"({"oft_block_size": 2, "use_cayley_neumann": false, )" SOME "}",
@@ -126,8 +128,17 @@ Cases spectral_cases() {
 
 Cases whole_parameter_cases() {
   return {
-      {.tuner = "full", .options = "{}"},
-      {.tuner = "ln_tuning", .options = "{}"},
+      // A whole copy of every parameter: what else was merged into the base is gone.
+      {.tuner = "full", .options = "{}", .reads_base = true},
+      {.tuner = "full",
+       .options = R"({"lisa_activated_layers": 1})",
+       .label = "lisa",
+       .reads_base = true},
+      {.tuner = "full",
+       .options = R"({"freeze_parameters": ["model.embed_tokens", "model.layers.0"]})",
+       .label = "part",
+       .reads_base = true},
+      {.tuner = "ln_tuning", .options = "{}", .families = true},
       {.tuner = "ln_tuning",
        .options = R"({"target_modules": ["q_proj", "norm"], "modules_to_save": ["lm_head"]})",
        .label = "any_module"},
@@ -139,7 +150,7 @@ Cases whole_parameter_cases() {
        .options = R"({"target_modules": "model\\.layers\\.1\\.mlp\\.up_proj"})",
        .reads_base = true,  // a whole copy of the layer: what else was merged into it is gone
        .target = "up_proj"},
-      {.tuner = "llamapro", .options = R"({"num_new_blocks": 2})"},
+      {.tuner = "llamapro", .options = R"({"num_new_blocks": 2})", .families = true},
       {.tuner = "llamapro", .options = R"({"num_new_blocks": 1})", .label = "one"},
   };
 }
@@ -148,9 +159,11 @@ Cases sequence_cases() {
   return {
       {.tuner = "prompt_tuning",
        .options = R"({"num_virtual_tokens": 3})",
+       .families = true,
        .starts_as_identity = false},
       {.tuner = "prefix_tuning",
        .options = R"({"num_virtual_tokens": 3})",
+       .families = true,
        .starts_as_identity = false},
       {.tuner = "p_tuning",
        .options = R"({"num_virtual_tokens": 1, "encoder_hidden_size": 6})",
@@ -167,16 +180,17 @@ Cases sequence_cases() {
        .label = "projection",
        .starts_as_identity = false},
       {.tuner = "neftune", .options = R"({"noise_alpha": 5.0})", .acts_in_evaluation = false},
-      {.tuner = "longlora", .options = R"({"r": 2, )" SOME "}"},
+      {.tuner = "longlora", .options = R"({"r": 2, )" SOME "}", .families = true},
       {.tuner = "adapter",
        .options = R"({"target_modules": ["mlp"], "adapter_length": 5})",
+       .families = true,
        .starts_as_identity = false,
        .target = "mlp"},
       {.tuner = "adapter",
        .options = R"({"target_modules": ["q_proj", "model.layers.1"], "act_layer": "silu"})",
        .label = "linear",
        .starts_as_identity = false},
-      {.tuner = "reft", .options = R"({"r": 2})", .starts_as_identity = false},
+      {.tuner = "reft", .options = R"({"r": 2})", .families = true, .starts_as_identity = false},
       {.tuner = "reft",
        .options = R"({"r": 3, "intervention_type": "NoreftIntervention", "layers": [1],)"
                   R"( "args": {"add_bias": true, "act_fn": "tanh", "dropout": 0.2}})",
@@ -185,6 +199,18 @@ Cases sequence_cases() {
       {.tuner = "reft",
        .options = R"({"r": 3, "intervention_type": "ConsreftIntervention"})",
        .label = "constant",
+       .starts_as_identity = false},
+      {.tuner = "reft",
+       .options = R"({"r": 3, "intervention_type": "LobireftIntervention"})",
+       .label = "bias",
+       .starts_as_identity = false},
+      {.tuner = "reft",
+       .options = R"({"r": 3, "intervention_type": "DireftIntervention"})",
+       .label = "direct",
+       .starts_as_identity = false},
+      {.tuner = "reft",
+       .options = R"({"r": 3, "intervention_type": "NodireftIntervention"})",
+       .label = "free_direct",
        .starts_as_identity = false},
   };
 }

@@ -53,7 +53,8 @@ TEST_P(TunerTrainingLaws, OnlyTheDeclaredTensorsTrain) {
     }
   }
   for (const auto& each : tuned.adapter().tensors()) {
-    EXPECT_EQ(!at::equal(before[each.path], each.tensor), each.trains || each.derived) << each.path;
+    EXPECT_EQ(!at::equal(before[each.path], each.tensor), each.trains || each.derived)
+        << each.path;
   }
   for (const auto& [slot, value] : base) {
     EXPECT_FALSE(slot->base.requires_grad()) << slot->path;
@@ -125,48 +126,68 @@ TEST_P(ExactTunerTrainingLaws, CheckpointingChangesNoGradient) {
     kernels::expect_close(seen[i], wanted[i], 1e-5, "gradient");
 }
 
-TEST_P(ExactTunerTrainingLaws, BesideAnotherTunerItIsTheComposition) {
-  if (law().reads_base) GTEST_SKIP() << "its files belong to one base";
-  if (layouts().empty()) GTEST_SKIP() << "has no files of its own";
-  const LawDirectory files;
-  const auto layout = layouts().front();
-  Tuned together = plain();
-  add(together, "other", other_options(), 0.2);
-  const auto other_alone = output(together);
-  add(together, "default", options(), law().deviation);
-  save(together, layout, files.path());
-  if (law().acts_in_evaluation) {
-    EXPECT_FALSE(at::equal(output(together), other_alone));
+/// Two tuners on one model, the case's and another.
+class TunerCompositionLaws : public TunerLaws {
+ protected:
+  /// The case's tuner outside of one of these.
+  void expect_composition_outside(const tuners::TunerOptions& other) const {
+    const LawDirectory files;
+    Tuned together = plain();
+    add(together, "other", other, 0.2);
+    const auto other_alone = output(together);
+    add(together, "default", options(), law().deviation);
+    save(together, layouts().front(), files.path());
+    if (law().acts_in_evaluation) {
+      EXPECT_FALSE(at::equal(output(together), other_alone));
+    }
+
+    Tuned composed = plain();
+    load_adapter(composed, files.path(), "other");
+    expect_ok(composed.swift->merge_and_unload());
+    load_adapter(composed, files.path(), "default");
+    expect_near(output(together), output(composed), "on a base that the other is part of");
   }
 
-  Tuned composed = plain();
-  load_adapter(composed, files.path(), "other");
-  expect_ok(composed.swift->merge_and_unload());
-  load_adapter(composed, files.path(), "default");
-  expect_near(output(together), output(composed), "on a base that the other is part of");
+  /// The case's tuner inside of it.
+  void expect_composition_inside(const tuners::TunerOptions& other) const {
+    const LawDirectory files;
+    Tuned together = plain();
+    add(together, "default", options(), law().deviation);
+    add(together, "other", other, 0.2);
+    save(together, layouts().front(), files.path());
+
+    Tuned composed = plain();
+    load_adapter(composed, files.path(), "default");
+    expect_ok(composed.swift->merge_and_unload());
+    load_adapter(composed, files.path(), "other");
+    expect_near(output(together), output(composed), "the other on a base that it is part of");
+    expect_ok(together.swift->merge());
+    expect_near(output(together), output(composed), "both merged");
+  }
+};
+
+TEST_P(TunerCompositionLaws, BesideAnotherTunerItIsTheComposition) {
+  if (law().reads_base) GTEST_SKIP() << "its files belong to one base";
+  if (layouts().empty()) GTEST_SKIP() << "has no files of its own";
+  for (const auto& other : others()) {
+    SCOPED_TRACE(other.schema().name);
+    expect_composition_outside(other);
+  }
 }
 
-TEST_P(ExactTunerTrainingLaws, AnotherTunerBesideItIsTheComposition) {
+TEST_P(TunerCompositionLaws, AnotherTunerBesideItIsTheComposition) {
   if (!schema().can_merge) GTEST_SKIP() << "cannot merge";
   if (layouts().empty()) GTEST_SKIP() << "has no files of its own";
-  const LawDirectory files;
-  const auto layout = layouts().front();
-  Tuned together = plain();
-  add(together, "default", options(), law().deviation);
-  add(together, "other", other_options(), 0.2);
-  save(together, layout, files.path());
-
-  Tuned composed = plain();
-  load_adapter(composed, files.path(), "default");
-  expect_ok(composed.swift->merge_and_unload());
-  load_adapter(composed, files.path(), "other");
-  expect_near(output(together), output(composed), "the other on a base that it is part of");
-  expect_ok(together.swift->merge());
-  expect_near(output(together), output(composed), "both merged");
+  for (const auto& other : others()) {
+    SCOPED_TRACE(other.schema().name);
+    expect_composition_inside(other);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, TunerTrainingLaws, testing::ValuesIn(law_params()), law_name);
 INSTANTIATE_TEST_SUITE_P(All, ExactTunerTrainingLaws, testing::ValuesIn(exact_law_params()),
+                         law_name);
+INSTANTIATE_TEST_SUITE_P(All, TunerCompositionLaws, testing::ValuesIn(exact_law_params()),
                          law_name);
 
 }  // namespace
