@@ -3,9 +3,8 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <functional>
 #include <filesystem>
-#include <map>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -14,6 +13,7 @@
 #include "proto/result.h"
 #include "tuners/adapter.h"
 #include "tuners/config/tuner_options.h"
+#include "tuners/merged_weights.h"
 #include "tuners/offload.h"
 #include "tuners/per_thread.h"
 #include "tuners/sites.h"
@@ -42,6 +42,9 @@ struct ParameterGroup {
 /// float32 and rounded once to the base's dtype. The original stays where it is and unmerging puts
 /// it back: bit for bit, at the price of a second copy of the merged weights (none of the resident
 /// memory, when the base is mapped and can be dropped by the kernel).
+///
+/// Its code: swift_model.cpp (what is on the model), swift_model_activation.cpp (states, threads),
+/// swift_model_merging.cpp, swift_model_training.cpp; saving in swift_files.cpp.
 ///
 /// The base model is not owned and lives longer; destroying this restores it. One thread at a time,
 /// and not during a forward pass - unless each thread has its own active adapters
@@ -179,12 +182,6 @@ class SwiftModel {
   void install();  ///< Makes the model what the entries say.
   void install_parts(const Adapter& adapter, bool merged);
   void remove_all();
-  void merge_weights();
-  template <typename Part>
-  void merge_parts(std::vector<Part> (Adapter::*parts)() const);
-  template <typename Site>
-  void set_weights(Site& site, const LayerWeights& weights);
-  void set_merged(ParameterSlot& slot, const at::Tensor& value);
   void make_permanent(const std::vector<size_t>& indices);
 
   BaseModel& base_;
@@ -193,8 +190,7 @@ class SwiftModel {
   mutable std::recursive_mutex mutex_;  ///< Taken only where threads have their own sets.
   uint64_t version_ = 0;
   Entries entries_;
-  std::map<ParameterSlot*, at::Tensor>
-      originals_;  ///< Base tensors whose slot holds a merged weight.
+  MergedWeights merged_weights_;
 };
 
 /// The adapters of those names; all of them when `names` is empty. kNotFound listing the known
