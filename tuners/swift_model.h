@@ -133,9 +133,9 @@ class SwiftModel {
   /// what trains at `lr`, then what has a learning rate of its own, then multiples of `lr` (LoRA+'s
   /// B). Empty groups are left out.
   std::vector<ParameterGroup> create_optimizer_param_groups(double lr, double weight_decay) const;
-  /// "trainable params: 1,792 || all params: 37,920 || trainable%: 4.7257|| cuda memory: 0.00GiB."
-  /// - the text of ms-swift, to the letter. Shared parameters count once, those of inactive
-  /// adapters too.
+  /// "trainable params: 100M || all params: 1000M || trainable%: 10.00% || cuda memory: 10GiB.",
+  /// the document's format: counts in millions with at most four decimals, GiB with at most two.
+  /// Shared parameters count once, those of inactive adapters too.
   std::string get_trainable_parameters(double cuda_memory_gib = 0.0) const;
 
   // The steps of training, told to every adapter that trains (see Adapter). True: the trainable set

@@ -1,5 +1,3 @@
-#include "tuners/swift_model.h"
-
 #include <c10/util/StringUtil.h>
 
 #include <cstdio>
@@ -8,14 +6,24 @@
 #include <tuple>
 #include <utility>
 
+#include "tuners/swift_model.h"
+
 namespace tunefleet::tuners {
 namespace {
 
-std::string with_commas(int64_t number) {
-  std::string text = std::to_string(number);
-  for (auto at = static_cast<int64_t>(text.size()) - 3; at > 0; at -= 3)
-    text.insert(static_cast<size_t>(at), 1, ',');
-  return text;
+/// With at most `decimals`, as few as needed: 2.5, 100.
+std::string short_number(double number, int decimals) {
+  char text[64];
+  std::snprintf(text, sizeof(text), "%.*f", decimals, number);
+  std::string trimmed(text);
+  trimmed.erase(trimmed.find_last_not_of('0') + 1);
+  if (trimmed.back() == '.') trimmed.pop_back();
+  return trimmed;
+}
+
+/// A count as the document writes it: "2.4422M".
+std::string in_millions(int64_t count) {
+  return short_number(static_cast<double>(count) / 1e6, 4) + "M";
 }
 
 TrainableTensor trainable_tensor(AdapterTensor tensor) {
@@ -123,10 +131,11 @@ std::string SwiftModel::get_trainable_parameters(double cuda_memory_gib) const {
   const int64_t trainable = trainable_set().numel();
   const double percent =
       all == 0 ? 0.0 : 100.0 * static_cast<double>(trainable) / static_cast<double>(all);
-  char text[64];
-  std::snprintf(text, sizeof(text), "%.4f|| cuda memory: %.2fGiB.", percent, cuda_memory_gib);
-  return c10::str("trainable params: ", with_commas(trainable),
-                  " || all params: ", with_commas(all), " || trainable%: ", text);
+  char percent_text[32];
+  std::snprintf(percent_text, sizeof(percent_text), "%.2f%%", percent);
+  return c10::str("trainable params: ", in_millions(trainable),
+                  " || all params: ", in_millions(all), " || trainable%: ", percent_text,
+                  " || cuda memory: ", short_number(cuda_memory_gib, 2), "GiB.");
 }
 
 }  // namespace tunefleet::tuners
