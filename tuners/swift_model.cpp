@@ -32,21 +32,29 @@ Error unknown_adapter(const std::string& name, const std::vector<std::string>& k
 
 SwiftModel::SwiftModel(BaseModel& base, uint64_t seed, ActiveSet active_set)
     : base_(base), seed_(seed), per_thread_(active_set == ActiveSet::kPerThread) {
-  if (!per_thread_) return;
-  const auto separate = [](const auto& sites) {
-    for (auto* site : sites) site->tuners.give_each_thread_its_own();
-  };
-  separate(base.linear_sites());
-  separate(base.embedding_sites());
-  separate(base.conv_sites());
-  separate(base.module_sites());
-  separate(base.attention_sites());
-  for (auto* slot : base.parameters()) slot->override_value.give_each_thread_its_own();
+  if (per_thread_) for_each_active_value([](auto& value) { value.give_each_thread_its_own(); });
 }
 
-SwiftModel::~SwiftModel() { remove_all(); }
+SwiftModel::~SwiftModel() {
+  remove_all();
+  if (per_thread_) for_each_active_value([](auto& value) { value.share_among_threads(); });
+}
+
+template <typename Change>
+void SwiftModel::for_each_active_value(const Change& change) {
+  const auto at = [&](const auto& sites) {
+    for (auto* site : sites) change(site->tuners);
+  };
+  at(base_.linear_sites());
+  at(base_.embedding_sites());
+  at(base_.conv_sites());
+  at(base_.module_sites());
+  at(base_.attention_sites());
+  for (auto* slot : base_.parameters()) change(slot->override_value);
+}
 
 Status SwiftModel::add_adapter(const std::string& name, const TunerOptions& options) {
+  const auto lock = guard();
   auto adapter = make_adapter(options, {.base = base_, .name = name, .seed = seed_, .fresh = true});
   if (!adapter) return fail(c10::str("adapter ", name), adapter.error());
   return add_adapter(*std::move(adapter));
@@ -84,6 +92,7 @@ Status SwiftModel::add_adapter(std::unique_ptr<Adapter> adapter, bool trainable)
 
 Status SwiftModel::add_adapter(const std::function<Result<std::unique_ptr<Adapter>>()>& make,
                                int64_t layers, bool trainable) {
+  const auto lock = guard();
   LayerList* list = base_.layer_list();
   const std::string present = active_insertions();
   const bool plain = layers == 0 || list == nullptr || layers == list->size();
@@ -104,6 +113,7 @@ Status SwiftModel::add_adapter(const std::function<Result<std::unique_ptr<Adapte
 
 Status SwiftModel::with_layers_of(const std::string& name,
                                   const std::function<Status(int64_t layers)>& use) const {
+  const auto lock = guard();
   const auto index = index_of(name);
   if (!index) return fail(index.error());
   LayerList* list = base_.layer_list();
@@ -138,6 +148,7 @@ Status SwiftModel::delete_adapter(const std::string& name) {
 Status SwiftModel::add_weighted_adapter(const std::vector<std::string>& adapters,
                                         const std::vector<double>& weights,
                                         const std::string& adapter_name, const Combination& how) {
+  const auto lock = guard();
   if (adapters.empty()) {
     return fail(ErrorCode::kInvalidArgument, "no adapters to combine are named");
   }
@@ -153,12 +164,14 @@ Status SwiftModel::add_weighted_adapter(const std::vector<std::string>& adapters
 }
 
 std::vector<std::string> SwiftModel::adapter_names() const {
+  const auto lock = guard();
   std::vector<std::string> names;
   for (const auto& entry : entries_) names.push_back(entry.adapter->name());
   return names;
 }
 
 const Adapter* SwiftModel::find_adapter(const std::string& name) const {
+  const auto lock = guard();
   for (const auto& entry : entries_) {
     if (entry.adapter->name() == name) return entry.adapter.get();
   }

@@ -49,9 +49,9 @@ struct ParameterGroup {
 /// The base model is not owned and lives longer; destroying this restores it. One thread at a time,
 /// and not during a forward pass - unless each thread has its own active adapters
 /// (ActiveSet::kPerThread): then threads activate, deactivate and run side by side, a new thread
-/// sees none active until it activates some, and what would show in other threads is refused:
-/// merging, off-loading, adapters that change the list of layers or the sequence, deleting one that
-/// is active elsewhere.
+/// sees none active until it activates some and takes its set along when it ends, and what would
+/// show in other threads is refused: merging, off-loading, adapters that change the list of layers
+/// or the sequence, deleting one that is active in another thread.
 class SwiftModel {
  public:
   enum class ActiveSet { kShared, kPerThread };
@@ -116,7 +116,7 @@ class SwiftModel {
   std::vector<std::string> adapter_names() const;    ///< In the order of adding.
   std::vector<std::string> active_adapters() const;  ///< Merged ones included.
   std::vector<std::string> merged_adapters() const;
-  /// Null when there is none of that name.
+  /// Null when there is none of that name; valid until it is deleted.
   const Adapter* find_adapter(const std::string& name) const;
   BaseModel& base() const { return base_; }
   /// Calls `use` while the layers have the numbers that they had when the adapter was put on, which
@@ -182,6 +182,9 @@ class SwiftModel {
   void install();  ///< Makes the model what the entries say.
   void install_parts(const Adapter& adapter, bool merged);
   void remove_all();
+  /// Calls `change` with every list of tuners and every override of the base.
+  template <typename Change>
+  void for_each_active_value(const Change& change);
   void make_permanent(const std::vector<size_t>& indices);
 
   BaseModel& base_;

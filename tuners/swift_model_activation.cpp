@@ -1,5 +1,3 @@
-#include "tuners/swift_model.h"
-
 #include <c10/util/StringUtil.h>
 
 #include <algorithm>
@@ -7,6 +5,8 @@
 #include <map>
 #include <string_view>
 #include <utility>
+
+#include "tuners/swift_model.h"
 
 namespace tunefleet::tuners {
 

@@ -1,10 +1,10 @@
-#include "tuners/swift_model.h"
-
 #include <c10/util/StringUtil.h>
 
 #include <algorithm>
 #include <set>
 #include <utility>
+
+#include "tuners/swift_model.h"
 
 namespace tunefleet::tuners {
 
@@ -22,6 +22,7 @@ Status SwiftModel::merge(const std::vector<std::string>& names) {
 }
 
 Status SwiftModel::unmerge(const std::vector<std::string>& names) {
+  const auto lock = guard();
   auto indices = names.empty() ? active_indices() : indices_of(names);
   if (!indices) return fail(indices.error());
   std::vector<size_t> left;
@@ -45,6 +46,7 @@ Status SwiftModel::merge_and_unload(const std::vector<std::string>& names) {
 }
 
 std::vector<std::string> SwiftModel::merged_adapters() const {
+  const auto lock = guard();
   std::vector<std::string> names;
   for (const auto& entry : entries_) {
     if (entry.merged) names.push_back(entry.adapter->name());

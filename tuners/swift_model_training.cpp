@@ -55,6 +55,7 @@ TrainableSet SwiftModel::trainable_set() const {
 }
 
 bool SwiftModel::set_changes(bool (Adapter::*hook)(const StepInfo&), const StepInfo& info) {
+  const auto lock = guard();
   bool changed = false;
   for (auto* adapter : training_adapters()) changed = (adapter->*hook)(info) || changed;
   if (changed) ++version_;
@@ -74,6 +75,7 @@ bool SwiftModel::after_step(const StepInfo& info) {
 }
 
 at::Tensor SwiftModel::regularization() const {
+  const auto lock = guard();
   at::Tensor sum;
   for (const auto* adapter : training_adapters()) {
     const auto part = adapter->regularization();
@@ -83,6 +85,7 @@ at::Tensor SwiftModel::regularization() const {
 }
 
 std::vector<AdapterTensor> SwiftModel::state() const {
+  const auto lock = guard();
   std::vector<AdapterTensor> state;
   for (const auto* adapter : training_adapters()) {
     for (auto& tensor : adapter->state()) state.push_back(std::move(tensor));
@@ -91,11 +94,13 @@ std::vector<AdapterTensor> SwiftModel::state() const {
 }
 
 void SwiftModel::loaded() {
+  const auto lock = guard();
   for (auto* adapter : training_adapters()) adapter->loaded();
 }
 
 std::vector<ParameterGroup> SwiftModel::create_optimizer_param_groups(double lr,
                                                                       double weight_decay) const {
+  const auto lock = guard();
   // By kind (plain, own rate, multiple), rate, and decay (with decay: false).
   std::map<std::tuple<int, double, bool>, ParameterGroup> groups;
   for (const auto* adapter : training_adapters()) {
@@ -115,6 +120,7 @@ std::vector<ParameterGroup> SwiftModel::create_optimizer_param_groups(double lr,
 }
 
 std::string SwiftModel::get_trainable_parameters(double cuda_memory_gib) const {
+  const auto lock = guard();
   std::set<const void*> seen;
   int64_t all = 0;
   for (ParameterSlot* slot : base_.parameters()) {
