@@ -16,7 +16,35 @@ LayerWeights weights_of(const Site& site) {
   return weights;
 }
 
+template <typename Part>
+bool changes_bias(const Adapter& adapter, const Part& part) {
+  LayerWeights weights = weights_of(*part.site);
+  const at::Tensor before = weights.bias;
+  adapter.merge_into(part, weights);
+  return weights.bias.defined() && !at::equal(before, weights.bias);
+}
+
+template <typename Part>
+const ParameterSlot* first_written(const Adapter& adapter, const std::vector<Part>& parts,
+                                   const std::set<const ParameterSlot*>& slots) {
+  for (const auto& part : parts) {
+    if (slots.contains(&part.site->weight)) return &part.site->weight;
+    if constexpr (requires { part.site->bias; }) {
+      if (slots.contains(&part.site->bias) && changes_bias(adapter, part)) return &part.site->bias;
+    }
+  }
+  return nullptr;
+}
+
 }  // namespace
+
+const ParameterSlot* MergedWeights::written_to(const Adapter& adapter,
+                                               const std::set<const ParameterSlot*>& slots) {
+  const at::NoGradGuard no_grad;
+  if (const auto* slot = first_written(adapter, adapter.linear_tuners(), slots)) return slot;
+  if (const auto* slot = first_written(adapter, adapter.embedding_tuners(), slots)) return slot;
+  return first_written(adapter, adapter.conv_tuners(), slots);
+}
 
 void MergedWeights::merge(const std::vector<const Adapter*>& adapters) {
   const at::NoGradGuard no_grad;

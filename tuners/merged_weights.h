@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <map>
+#include <set>
 #include <vector>
 
 #include "tuners/adapter.h"
@@ -23,6 +24,10 @@ class MergedWeights {
   void restore();
   /// What the slots hold now is the base.
   void keep() { originals_.clear(); }
+  /// The first of `slots` that merging `adapter` would write to; null for none. A bias counts where
+  /// its value would change.
+  static const ParameterSlot* written_to(const Adapter& adapter,
+                                         const std::set<const ParameterSlot*>& slots);
   /// The base's own tensor of a slot.
   const at::Tensor& original(ParameterSlot& slot) const;
 

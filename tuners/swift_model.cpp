@@ -82,8 +82,7 @@ Status SwiftModel::add_adapter(std::unique_ptr<Adapter> adapter, bool trainable)
   entries_.push_back(
       {.adapter = std::move(adapter), .trainable = trainable, .on = active_insertions()});
   if (per_thread_) entries_.back().active.give_each_thread_its_own();
-  std::vector<bool> active;
-  for (const auto& entry : entries_) active.push_back(entry.active);
+  std::vector<bool> active = active_flags();
   active.back() = true;
   auto status = set_active(active);
   if (!status) entries_.pop_back();

@@ -86,7 +86,8 @@ class SwiftModel {
                                             const Combination& how = {});
 
   /// Unknown names are kNotFound and list the known ones. Two active adapters must not replace the
-  /// same parameter (modules_to_save, biases): kConflict.
+  /// same parameter (modules_to_save, biases), nor one replace what another is merged into:
+  /// kConflict.
   [[nodiscard]] Status activate_adapter(const std::string& name);
   /// `offload`: where its tensors go until it is activated again. kResourceExhausted: they could
   /// not be moved; then it is inactive all the same.
@@ -98,7 +99,7 @@ class SwiftModel {
 
   /// Makes the updates of the named active adapters (empty: of all active ones) part of the
   /// weights; again is the same as once. kInvalidArgument for an inactive adapter, for a tuner that
-  /// cannot merge, and where another adapter replaces the weight.
+  /// cannot merge, and where another active adapter replaces a weight or bias that would change.
   [[nodiscard]] Status merge(const std::vector<std::string>& names = {});
   /// Takes the updates of the named adapters (empty: of all merged ones) out again, bit for bit.
   [[nodiscard]] Status unmerge(const std::vector<std::string>& names = {});
@@ -167,10 +168,11 @@ class SwiftModel {
   Result<size_t> index_of(const std::string& name) const;
   Result<std::vector<size_t>> indices_of(const std::vector<std::string>& names) const;
   Result<std::vector<size_t>> active_indices() const;
+  std::vector<bool> active_flags() const;
   Status check_overrides(const std::vector<bool>& active) const;
   Status check_exclusive(const std::vector<bool>& active) const;
   Status check_unused(size_t index) const;
-  Status check_merge(const std::vector<size_t>& indices) const;
+  Status check_merge(const std::vector<size_t>& indices, const std::vector<bool>& active) const;
   Status check_threads(const Adapter& adapter) const;
   Status refuse_for_threads(const std::string& what) const;
   Status set_active(const std::vector<bool>& active);

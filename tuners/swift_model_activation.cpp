@@ -73,6 +73,12 @@ std::vector<std::string> SwiftModel::active_adapters() const {
   return names;
 }
 
+std::vector<bool> SwiftModel::active_flags() const {
+  std::vector<bool> active;
+  for (const auto& entry : entries_) active.push_back(entry.active);
+  return active;
+}
+
 Result<std::vector<size_t>> SwiftModel::active_indices() const {
   return indices_of(active_adapters());
 }
@@ -137,6 +143,12 @@ Status SwiftModel::move_out(const std::vector<size_t>& indices, Offload offload)
 Status SwiftModel::set_active(const std::vector<bool>& active) {
   if (auto status = check_overrides(active); !status) return status;
   if (auto status = check_exclusive(active); !status) return status;
+  std::vector<size_t> merged;
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    if (entries_[i].merged && active[i]) merged.push_back(i);
+  }
+  if (auto status = check_merge(merged, active); !status)
+    return fail(ErrorCode::kConflict, status.error().message);
   for (size_t i = 0; i < entries_.size(); ++i) {
     if (active[i]) entries_[i].offloaded.move_back();
     entries_[i].active = static_cast<bool>(active[i]);

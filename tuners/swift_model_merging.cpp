@@ -15,7 +15,7 @@ Status SwiftModel::merge(const std::vector<std::string>& names) {
   for (size_t i = 0; i < entries_.size(); ++i) {
     if (entries_[i].merged) indices->push_back(i);
   }
-  if (auto status = check_merge(*indices); !status) return status;
+  if (auto status = check_merge(*indices, active_flags()); !status) return status;
   for (const size_t index : *indices) entries_[index].merged = true;
   install();
   return {};
@@ -30,7 +30,7 @@ Status SwiftModel::unmerge(const std::vector<std::string>& names) {
     const bool out = std::find(indices->begin(), indices->end(), i) != indices->end();
     if (entries_[i].merged && !out) left.push_back(i);
   }
-  if (auto status = check_merge(left); !status) return status;
+  if (auto status = check_merge(left, active_flags()); !status) return status;
   for (const size_t index : *indices) entries_[index].merged = false;
   install();
   return {};
@@ -40,7 +40,7 @@ Status SwiftModel::merge_and_unload(const std::vector<std::string>& names) {
   if (auto status = refuse_for_threads("merging"); !status) return status;
   auto indices = names.empty() ? active_indices() : indices_of(names);
   if (!indices) return fail(indices.error());
-  if (auto status = check_merge(*indices); !status) return status;
+  if (auto status = check_merge(*indices, active_flags()); !status) return status;
   make_permanent(*indices);
   return {};
 }
@@ -54,32 +54,32 @@ std::vector<std::string> SwiftModel::merged_adapters() const {
   return names;
 }
 
-/// `indices`: all that will be merged then.
-Status SwiftModel::check_merge(const std::vector<size_t>& indices) const {
+/// Whether those of `indices` can be all that is merged while these are active.
+Status SwiftModel::check_merge(const std::vector<size_t>& indices,
+                               const std::vector<bool>& active) const {
   std::set<const ParameterSlot*> replaced;
   for (size_t i = 0; i < entries_.size(); ++i) {
     const bool merges = std::find(indices.begin(), indices.end(), i) != indices.end();
-    if (!entries_[i].active || merges) continue;
+    if (!active[i] || merges) continue;
     for (const auto& each : entries_[i].adapter->overrides()) replaced.insert(each.slot);
   }
   for (const size_t index : indices) {
-    const Entry& entry = entries_[index];
-    const std::string& name = entry.adapter->name();
-    if (!entry.active) {
+    const Adapter& adapter = *entries_[index].adapter;
+    const std::string& name = adapter.name();
+    if (!active[index]) {
       return fail(ErrorCode::kInvalidArgument,
                   c10::str("only an active adapter can be merged, activate it first: ", name));
     }
-    if (!entry.adapter->can_merge()) {
+    if (!adapter.can_merge()) {
       return fail(ErrorCode::kInvalidArgument,
                   c10::str("this tuner's effect cannot be merged into weights: ", name, " (",
-                           std::string(entry.adapter->options().schema().name), ")"));
+                           std::string(adapter.options().schema().name), ")"));
     }
-    for (const auto& [site, tuner] : entry.adapter->linear_tuners()) {
-      if (!replaced.contains(&site->weight)) continue;
+    if (const auto* slot = MergedWeights::written_to(adapter, replaced)) {
       return fail(ErrorCode::kInvalidArgument,
-                  c10::str("cannot merge where another adapter replaces the weight, merge that one "
-                           "too: ",
-                           name, ", ", site->path));
+                  c10::str("cannot be merged while another active adapter replaces the parameter, "
+                           "merge both or neither: ",
+                           name, ", ", slot->path));
     }
   }
   return {};

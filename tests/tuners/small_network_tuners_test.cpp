@@ -8,6 +8,7 @@
 #include "tests/tuners/small_networks.h"
 #include "tests/tuners/tiny_model.h"
 #include "tuners/config/bypass_plan.h"
+#include "tuners/config/lora_options.h"
 #include "tuners/config/part_options.h"
 #include "tuners/prompt.h"
 #include "tuners/res_tuning.h"
@@ -329,6 +330,19 @@ TEST(SmallNetworkTuners, NamesBecomeExpressionsWhereMsSwiftKnowsNoNames) {
   const auto prompted = on(tokens, names);
   EXPECT_THAT(prompted->find_adapter("default")->config_text(FileLayout::kSwift),
               HasSubstr("\"target_modules\": [\n    \"0\"\n  ]"));
+}
+
+TEST(SmallNetworkTuners, AConvolutionThatAnotherAdapterReplacesTakesNoMergedUpdate) {
+  SkipNet net;
+  const auto swift =
+      on(net,
+         LoraOptions{.r = 2, .target_modules = {.names = {"down.1"}}, .modules_to_save = {"mid"}});
+  ASSERT_TRUE(swift->add_adapter("low", LoraOptions{.r = 2, .target_modules = {.names = {"mid"}}}));
+  const auto status = swift->merge({"low"});
+  ASSERT_FALSE(status);
+  EXPECT_THAT(status.error().message, HasSubstr("low, mid.weight"));
+  EXPECT_TRUE(net.parameter("mid.weight").value().requires_grad()) << "the copy still trains";
+  EXPECT_TRUE(swift->merge());
 }
 
 TEST(BypassPlan, WidthsComeFromNumbersListsAndTriples) {

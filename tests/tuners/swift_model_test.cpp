@@ -243,10 +243,36 @@ TEST_P(SwiftModelFloatTest, TwoActiveAdaptersMayNotReplaceOneParameter) {
 TEST_P(SwiftModelFloatTest, MergingNeedsAnActiveAdapterAndTheBasesWeight) {
   add("a", {.modules_to_save = {"lm_head"}});
   add("b", {.target_modules = {.names = {"lm_head"}}});
-  EXPECT_THAT(swift_.merge({"b"}).error().message, HasSubstr("b, lm_head"));
+  EXPECT_THAT(swift_.merge({"b"}).error().message, HasSubstr("b, lm_head.weight"));
   ASSERT_TRUE(swift_.deactivate_adapter("b"));
   EXPECT_THAT(swift_.merge({"b"}).error().message, HasSubstr("activate it first"));
   EXPECT_TRUE(swift_.merge());
+}
+
+TEST_P(SwiftModelFloatTest, MergingTakesNoBiasFromTheAdapterThatReplacesIt) {
+  add("biases", {.target_modules = {.names = {"up_proj"}}, .bias = "all"});
+  add_random("plain", {.target_modules = {.names = {"q_proj"}}});
+  EXPECT_TRUE(swift_.merge({"plain"})) << "it changes no bias";
+  ASSERT_TRUE(swift_.unmerge());
+  add_random("own", {.target_modules = {.names = {"q_proj"}}, .lora_bias = true});
+  const Status status = swift_.merge({"own"});
+  ASSERT_FALSE(status);
+  EXPECT_THAT(status.error().message, HasSubstr("own, model.layers.0.self_attn.q_proj.bias"));
+  EXPECT_TRUE(model_.site("model.layers.0.self_attn.q_proj").bias.value().requires_grad());
+  EXPECT_TRUE(swift_.merge()) << "both together";
+}
+
+TEST_P(SwiftModelFloatTest, WhatReplacesAMergedParameterCannotBeActivatedBesideIt) {
+  add("saved", {.target_modules = {.names = {"up_proj"}}, .modules_to_save = {"lm_head"}});
+  ASSERT_TRUE(swift_.deactivate_adapter("saved"));
+  add_random("tuned", {.target_modules = {.names = {"lm_head"}}});
+  ASSERT_TRUE(swift_.merge({"tuned"}));
+  const Status status = swift_.activate_adapter("saved");
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().code, ErrorCode::kConflict);
+  EXPECT_THAT(status.error().message, HasSubstr("tuned, lm_head.weight"));
+  EXPECT_THAT(swift_.active_adapters(), ElementsAre("tuned"));
+  EXPECT_TRUE(swift_.set_active_adapters({"saved"}));
 }
 
 TEST_P(SwiftModelFloatTest, RefusesARankLargerThanTheLayer) {
