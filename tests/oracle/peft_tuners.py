@@ -270,9 +270,8 @@ def rms(tensor):
     return tensor.double().square().mean().sqrt().item()
 
 
-def compare_start(case, base, theirs, ours):
-    """Two fresh adapters: zeros and constants where PEFT has them, numbers of the same size elsewhere, and no effect on the
-    logits when PEFT's has none."""
+def compare_start_values(theirs, ours):
+    """Two fresh adapters: zeros and constants where PEFT has them, numbers of the same size elsewhere."""
     problems = []
     wanted, seen = stored(theirs), stored(ours)
     for key in sorted(wanted.keys() | seen.keys()):
@@ -283,6 +282,12 @@ def compare_start(case, base, theirs, ours):
                 problems.append(f"fresh {key} is not {wanted[key].flatten()[0].item()} everywhere")
         elif wanted[key].numel() >= 64 and not 0.7 < rms(seen[key]) / rms(wanted[key]) < 1.4:
             problems.append(f"fresh {key} has root mean square {rms(seen[key]):.3g}, PEFT's {rms(wanted[key]):.3g}")
+    return problems
+
+
+def compare_start(case, base, theirs, ours):
+    """Two fresh adapters' values, and no effect on the logits when PEFT's has none."""
+    problems = compare_start_values(theirs, ours)
     plain_logits = logits(base)
     if difference(plain_logits, logits(load_in_peft(base, theirs)[0])) > 1e-5:
         return None, problems

@@ -19,6 +19,13 @@
 /// under the same names, with sites for tuners.
 namespace tunefleet::tuners {
 
+/// How a convolution of a small network is shaped, beside its channels.
+struct ConvShape {
+  std::vector<int64_t> kernel{3, 3}, stride{1, 1}, padding{1, 1}, dilation{1, 1};
+  int64_t groups = 1;
+  bool bias = true;
+};
+
 /// A network of linear layers, convolutions and modules. Derived classes name them and say what a
 /// forward pass does.
 class SmallNetwork : public BaseModel {
@@ -30,7 +37,8 @@ class SmallNetwork : public BaseModel {
     std::vector<ParameterSlot*> slots;
     for (auto& part : parts_) {
       if (part.linear) slots.insert(slots.end(), {&part.linear->weight, &part.linear->bias});
-      if (part.conv) slots.insert(slots.end(), {&part.conv->weight, &part.conv->bias});
+      if (part.conv) slots.push_back(&part.conv->weight);
+      if (part.conv && part.conv->bias.base.defined()) slots.push_back(&part.conv->bias);
     }
     return slots;
   }
@@ -57,10 +65,16 @@ class SmallNetwork : public BaseModel {
     parts_.push_back({.linear = std::move(site)});
   }
   void conv(const std::string& path, int64_t in, int64_t out, int64_t stride = 1) {
+    conv(path, in, out, ConvShape{.stride = {stride, stride}});
+  }
+  void conv(const std::string& path, int64_t in, int64_t out, const ConvShape& shape) {
     auto site = std::make_unique<ConvSite>();
-    init(*site, path, {out, in, 3, 3});
-    site->stride = {stride, stride};
-    site->padding = {1, 1};
+    init(*site, path, {out, in / shape.groups, shape.kernel[0], shape.kernel[1]});
+    if (!shape.bias) site->bias.base.reset();
+    site->stride = shape.stride;
+    site->padding = shape.padding;
+    site->dilation = shape.dilation;
+    site->groups = shape.groups;
     parts_.push_back({.conv = std::move(site)});
   }
   void module(const std::string& path) {
@@ -121,7 +135,8 @@ class SmallNetwork : public BaseModel {
   }
   at::Tensor run_conv(const ConvSite& site, const at::Tensor& x) {
     const auto inside = [&](const at::Tensor& in) {
-      return at::conv2d(in, site.weight.value(), site.bias.value(), site.stride, site.padding);
+      return at::conv2d(in, site.weight.value(), site.bias.value(), site.stride, site.padding,
+                        site.dilation, site.groups);
     };
     return run_tuners(site.tuners, x, inside, context_);
   }
@@ -256,6 +271,23 @@ class SkipNet : public SmallNetwork {
   at::Tensor up(const std::string& path, const at::Tensor& h, const at::Tensor& skip) {
     const auto inside = [&](const at::Tensor& in) { return run(path + ".conv", in); };
     return larger(run(path, at::cat({h, skip}, 1), inside).tanh(), 2);
+  }
+};
+
+/// Convolutions of every kind that tests/oracle/peft_convolutions.py has, which tells it in Python.
+class ConvNet : public SmallNetwork {
+ public:
+  ConvNet() {
+    conv("stem", 3, 6);
+    conv("grouped", 6, 8, ConvShape{.stride = {2, 2}, .groups = 2});
+    conv("wide", 8, 6, ConvShape{.kernel = {5, 3}, .padding = {2, 1}, .bias = false});
+    conv("point", 6, 4, ConvShape{.kernel = {1, 1}, .padding = {0, 0}});
+    linear("head", 4, 5);
+  }
+  at::Tensor pass(const at::Tensor& x, const at::Tensor&) override {
+    at::Tensor h = x;
+    for (const char* layer : {"stem", "grouped", "wide", "point"}) h = run(layer, h).tanh();
+    return run("head", h.mean({2, 3}));
   }
 };
 
