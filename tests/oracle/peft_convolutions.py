@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""LoRA on 2-D convolutions beside PEFT's: same numbers from the same weights, files that travel both ways.
+"""LoRA on 2-D convolutions and embeddings beside PEFT's: same numbers from the same weights, files that travel both ways.
 
-    .venv/bin/python tests/oracle/peft_convolutions.py build/<preset>/tests/conv_values_tool
+    .venv/bin/python tests/oracle/peft_convolutions.py build/<preset>/tests/conv_net_tool
 
 For each case PEFT puts LoRA on a small network of convolutions, every trained tensor gets small random values, PEFT saves it,
 and our tool loads that folder. Compared, each relative to the largest number of PEFT's tensor: the output, with the adapter
@@ -19,31 +19,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
 
+from conv_net import ConvNet
 from peft_tuner_cases import case
 from peft_tuners import (PROVENANCE, Oracle, compare_files, compare_start_values, compare_values, configuration, difference,
                          load_in_peft)
 
 warnings.filterwarnings("ignore")
-
-
-class ConvNet(nn.Module):
-    """ConvNet of tests/tuners/small_networks.h."""
-
-    def __init__(self, weights):
-        super().__init__()
-        self.stem = nn.Conv2d(3, 6, 3, padding=1)
-        self.grouped = nn.Conv2d(6, 8, 3, stride=2, padding=1, groups=2)
-        self.wide = nn.Conv2d(8, 6, (5, 3), padding=(2, 1), bias=False)
-        self.point = nn.Conv2d(6, 4, 1)
-        self.head = nn.Linear(4, 5)
-        self.load_state_dict(weights)
-
-    def forward(self, x):
-        for layer in (self.stem, self.grouped, self.wide, self.point):
-            x = layer(x).tanh()
-        return self.head(x.mean((2, 3)))
 
 
 def conv_case(name, merges=True, **options):
@@ -60,6 +42,8 @@ CASES = [
     conv_case("own-bias-groups", r=2, target_modules=["grouped"], lora_bias=True, merges=False),
     conv_case("biases", r=2, target_modules=["point", "head"], bias="all"),
     conv_case("saved", r=2, target_modules=["stem", "head"], modules_to_save=["point"]),
+    conv_case("embedding", r=2, lora_alpha=3, target_modules=["labels", "stem"]),
+    conv_case("embedding-dora", r=2, lora_alpha=3, target_modules=["labels", "head"], use_dora=True),
 ]
 
 

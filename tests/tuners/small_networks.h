@@ -1,8 +1,10 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/conv2d.h>
+#include <ATen/ops/embedding.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/upsample_nearest2d.h>
 
@@ -26,17 +28,19 @@ struct ConvShape {
   bool bias = true;
 };
 
-/// A network of linear layers, convolutions and modules. Derived classes name them and say what a
-/// forward pass does.
+/// A network of linear layers, embeddings, convolutions and modules. Derived classes name them and
+/// say what a forward pass does.
 class SmallNetwork : public BaseModel {
  public:
   std::vector<LinearSite*> linear_sites() override { return of_kind(&Part::linear); }
+  std::vector<EmbeddingSite*> embedding_sites() override { return of_kind(&Part::embedding); }
   std::vector<ConvSite*> conv_sites() override { return of_kind(&Part::conv); }
   std::vector<ModuleSite*> module_sites() override { return of_kind(&Part::module); }
   std::vector<ParameterSlot*> parameters() override {
     std::vector<ParameterSlot*> slots;
     for (auto& part : parts_) {
       if (part.linear) slots.insert(slots.end(), {&part.linear->weight, &part.linear->bias});
+      if (part.embedding) slots.push_back(&part.embedding->weight);
       if (part.conv) slots.push_back(&part.conv->weight);
       if (part.conv && part.conv->bias.base.defined()) slots.push_back(&part.conv->bias);
     }
@@ -64,6 +68,11 @@ class SmallNetwork : public BaseModel {
     init(*site, path, {out, in});
     parts_.push_back({.linear = std::move(site)});
   }
+  void embedding(const std::string& path, int64_t rows, int64_t width) {
+    auto site = std::make_unique<EmbeddingSite>();
+    init(*site, path, {rows, width});
+    parts_.push_back({.embedding = std::move(site)});
+  }
   void conv(const std::string& path, int64_t in, int64_t out, int64_t stride = 1) {
     conv(path, in, out, ConvShape{.stride = {stride, stride}});
   }
@@ -83,10 +92,11 @@ class SmallNetwork : public BaseModel {
     parts_.push_back({.module = std::move(site)});
   }
 
-  /// A linear layer or convolution with its tuners.
+  /// A linear layer, embedding or convolution with its tuners.
   at::Tensor run(const std::string& path, const at::Tensor& x) {
     for (auto& part : parts_) {
       if (part.linear && part.linear->path == path) return run_linear(*part.linear, x);
+      if (part.embedding && part.embedding->path == path) return run_embedding(*part.embedding, x);
       if (part.conv && part.conv->path == path) return run_conv(*part.conv, x);
     }
     throw std::out_of_range(path);
@@ -107,6 +117,7 @@ class SmallNetwork : public BaseModel {
  private:
   struct Part {
     std::unique_ptr<LinearSite> linear = nullptr;
+    std::unique_ptr<EmbeddingSite> embedding = nullptr;
     std::unique_ptr<ConvSite> conv = nullptr;
     std::unique_ptr<ModuleSite> module = nullptr;
   };
@@ -124,14 +135,22 @@ class SmallNetwork : public BaseModel {
     site.path = path;
     site.weight.path = path + ".weight";
     site.weight.base = at::randn(shape).mul(0.4);
-    site.bias.path = path + ".bias";
-    site.bias.base = at::randn({shape[0]}).mul(0.1);
+    if constexpr (requires { site.bias; }) {
+      site.bias.path = path + ".bias";
+      site.bias.base = at::randn({shape[0]}).mul(0.1);
+    }
   }
   at::Tensor run_linear(const LinearSite& site, const at::Tensor& x) {
     const auto inside = [&](const at::Tensor& in) {
       return at::linear(in, site.weight.value(), site.bias.value());
     };
     return run_tuners(site.tuners, x, inside, context_);
+  }
+  at::Tensor run_embedding(const EmbeddingSite& site, const at::Tensor& ids) {
+    const auto inside = [&](const at::Tensor& in) {
+      return at::embedding(site.weight.value(), in);
+    };
+    return run_tuners(site.tuners, ids, inside, context_);
   }
   at::Tensor run_conv(const ConvSite& site, const at::Tensor& x) {
     const auto inside = [&](const at::Tensor& in) {
@@ -274,7 +293,8 @@ class SkipNet : public SmallNetwork {
   }
 };
 
-/// Convolutions of every kind that tests/oracle/peft_convolutions.py has, which tells it in Python.
+/// Convolutions of several kinds, an embedding of each picture's number and a linear layer; in
+/// Python it is in tests/oracle/conv_net.py.
 class ConvNet : public SmallNetwork {
  public:
   ConvNet() {
@@ -282,12 +302,13 @@ class ConvNet : public SmallNetwork {
     conv("grouped", 6, 8, ConvShape{.stride = {2, 2}, .groups = 2});
     conv("wide", 8, 6, ConvShape{.kernel = {5, 3}, .padding = {2, 1}, .bias = false});
     conv("point", 6, 4, ConvShape{.kernel = {1, 1}, .padding = {0, 0}});
+    embedding("labels", 7, 4);
     linear("head", 4, 5);
   }
   at::Tensor pass(const at::Tensor& x, const at::Tensor&) override {
     at::Tensor h = x;
     for (const char* layer : {"stem", "grouped", "wide", "point"}) h = run(layer, h).tanh();
-    return run("head", h.mean({2, 3}));
+    return run("head", h.mean({2, 3}).add(run("labels", at::arange(x.size(0)))));
   }
 };
 

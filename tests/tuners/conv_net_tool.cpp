@@ -1,11 +1,15 @@
-// Our side of tests/oracle/peft_convolutions.py, on ConvNet (small_networks.h):
-//   conv_values_tool base OUT               the base's weights, as safetensors
-//   conv_values_tool values DIR BATCH OUT   loads the adapter in DIR; `x` and `target` are in
+// Our side of tests/oracle/peft_convolutions.py and weighted_adapters.py, on ConvNet
+// (small_networks.h):
+//   conv_net_tool base OUT               the base's weights, as safetensors
+//   conv_net_tool values DIR BATCH OUT   loads the adapter in DIR; `x` and `target` are in
 //   BATCH.
 //     Writes the folder OUT/peft after training and OUT/values.safetensors: output,
 //     disabled_output, merged_output (where it merges), loss (the mean square of output - target),
 //     grad.<key>, and of three steps of AdamW step_losses [3], step.<key>, final_output
-//   conv_values_tool make OPTIONS_JSON OUT  a fresh adapter in PEFT's layout
+//   conv_net_tool make OPTIONS_JSON OUT  a fresh adapter in PEFT's layout
+//   conv_net_tool combine DIR HOW_JSON OUT NAME=WEIGHT …   combines adapters of DIR as HOW_JSON
+//   says
+//     ({"combination_type": …}) and writes what merging the result adds to each weight, by layer
 #include <ATen/Functions.h>
 
 #include <iostream>
@@ -106,6 +110,40 @@ Status make(const std::string& options, const std::string& output) {
   return save_peft(**swift, output);
 }
 
+Combination combination(const nlohmann::json& how) {
+  Combination read{.combination_type = how.at("combination_type")};
+  if (how.contains("svd_clamp")) read.svd_clamp = how["svd_clamp"];
+  if (how.contains("density")) read.density = how["density"];
+  if (how.contains("majority_sign_method")) read.majority_sign_method = how["majority_sign_method"];
+  return read;
+}
+
+Status combine(const std::string& directory, const std::string& how, const std::string& file,
+               const std::vector<std::string>& pairs) {
+  ConvNet network;
+  const auto base = weights_of(network);
+  const auto swift = Swift::from_pretrained(network, directory);
+  if (!swift) return fail(swift.error());
+  std::vector<std::string> names;
+  std::vector<double> weights;
+  for (const auto& pair : pairs) {
+    const size_t equals = pair.find('=');
+    names.push_back(pair.substr(0, equals));
+    weights.push_back(std::stod(pair.substr(equals + 1)));
+  }
+  auto status = (*swift)->add_weighted_adapter(names, weights, "combined",
+                                               combination(nlohmann::json::parse(how)));
+  if (status) status = (*swift)->merge();
+  if (!status) return status;
+  Tensors added;
+  for (const ParameterSlot* slot : network.parameters()) {
+    const at::Tensor& before = base.at(slot->path);
+    if (at::equal(slot->value(), before)) continue;
+    added[slot->path.substr(0, slot->path.rfind('.'))] = slot->value().sub(before);
+  }
+  return write_tensors(file, added);
+}
+
 Status run(const std::vector<std::string>& args) {
   at::manual_seed(7);
   if (args.size() == 2 && args[0] == "base") {
@@ -114,8 +152,11 @@ Status run(const std::vector<std::string>& args) {
   }
   if (args.size() == 4 && args[0] == "values") return values(args[1], args[2], args[3]);
   if (args.size() == 3 && args[0] == "make") return make(args[1], args[2]);
+  if (args.size() >= 5 && args[0] == "combine")
+    return combine(args[1], args[2], args[3], {args.begin() + 4, args.end()});
   return fail(ErrorCode::kInvalidArgument,
-              "usage: conv_values_tool base OUT | values DIR BATCH OUT | make OPTIONS_JSON OUT");
+              "usage: conv_net_tool base OUT | values DIR BATCH OUT | make OPTIONS_JSON OUT | "
+              "combine DIR HOW_JSON OUT NAME=WEIGHT …");
 }
 
 }  // namespace
