@@ -209,7 +209,7 @@ def run_case(bench, name, schema, settings):
 def tuner_cases(bench):
     """(name, schema, settings) of every tuner, then of the variants."""
     listed = programs.must_run([programs.program("tunefleet"), "tuners", "--json"], 60)
-    for schema in json.loads(listed.out):
+    for schema in (each for each in json.loads(listed.out) if each["adapter"]):
         name = schema["name"]
         settings = {**CASES.get(name, {}), **({} if bench.options.model else SMALL_CASES.get(name, {}))}
         if name not in REFUSED:
