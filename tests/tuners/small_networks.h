@@ -6,6 +6,7 @@
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/randn.h>
 #include <ATen/ops/upsample_nearest2d.h>
 
 #include <cmath>
