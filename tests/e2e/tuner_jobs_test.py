@@ -49,6 +49,7 @@ SMALL_CASES = {
     "bone": {"lora_rank": 16},
     "c3a": {"tuners": {"default": {"type": "c3a", "block_size": 16}}},
     "fourierft": {"fourier_n_frequency": 200},
+    "hira": {"lora_rank": 8},
     "miss": {"lora_rank": 16},
     "road": {"tuners": {"default": {"type": "road", "group_size": 16}}},
     "shira": {"lora_rank": 4},
