@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_set>
 
+#include "tuners/config/rank_limit.h"
 #include "tuners/config/resolve.h"
 
 namespace tunefleet::tuners {
@@ -30,6 +31,10 @@ Status LinearAdapter::attach(const AdapterRequest& request, const MakeLayer& mak
   const std::unordered_set<std::string> chosen(targets->begin(), targets->end());
   for (LinearSite* site : request.base.linear_sites()) {
     if (!chosen.contains(site->path)) continue;
+    if (request.fresh) {
+      auto status = check_rank(options_, site->path, site->out_features(), site->in_features());
+      if (!status) return status;
+    }
     auto layer = make_layer(*site);
     if (!layer) return fail(layer.error());
     layers_.push_back({.site = site, .tuner = *std::move(layer)});

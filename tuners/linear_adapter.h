@@ -48,7 +48,8 @@ class LinearAdapter : public Adapter {
       std::function<Result<std::unique_ptr<LinearLayerTuner>>(const LinearSite& site)>;
 
   /// Finds the targets (option target_modules and its kin, see selection_of), makes a layer at each
-  /// and the copies of what trains in full. kInvalidArgument: the options do not fit the model.
+  /// and the copies of what trains in full. kInvalidArgument: the options do not fit the model, or
+  /// a fresh adapter's rank a layer; what PEFT saved is taken as it is.
   static Result<std::unique_ptr<Adapter>> make(const TunerOptions& options,
                                                const AdapterRequest& request,
                                                const MakeLayer& make_layer);
@@ -88,7 +89,7 @@ class LinearAdapter : public Adapter {
 
  private:
   std::string name_;
-  TunerOptions options_;       ///< Resolved for the model.
+  TunerOptions options_;  ///< Resolved for the model.
   std::vector<std::string> targets_;
   std::vector<Layer> layers_;  ///< In module order.
   SavedParts saved_;

@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "tuners/dora.h"
 #include "tuners/random.h"
 
 namespace tunefleet::tuners {
@@ -90,14 +91,11 @@ at::Tensor LoraLinear::forward(const at::Tensor& x, const LinearNext& next,
   return rescaled(y, dropped, low, !drops).to(dtype);
 }
 
-at::Tensor LoraLinear::rescaling() const {
-  return magnitude_.to(at::kFloat).div(norm_.of(additions()));
-}
+at::Tensor LoraLinear::rescaling() const { return dora_scale(magnitude_, norm_.of(additions())); }
 
-/// y + (c - 1) * W x' + c * low, W without what PiSSA starts from.
+/// W x' is without what PiSSA starts from.
 at::Tensor LoraLinear::rescaled(const at::Tensor& y, const at::Tensor& dropped,
                                 const at::Tensor& low, bool same_input) const {
-  const auto c = rescaling();
   at::Tensor plain;
   if (same_input) {
     plain = site_.bias.base.defined() ? y.sub(site_.bias.value()) : y;
@@ -108,7 +106,7 @@ at::Tensor LoraLinear::rescaled(const at::Tensor& y, const at::Tensor& dropped,
       plain = plain.sub(part, settings_.scaling);
     }
   }
-  return y.add(c.sub(1).mul(plain)).add(c.mul(low));
+  return dora_output(y, plain, low, rescaling());
 }
 
 bool LoraLinear::can_merge() const { return !bias_.defined() || site_.bias.base.defined(); }

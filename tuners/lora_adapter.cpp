@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include "tuners/config/rank_limit.h"
 #include "tuners/lora.h"
 #include "tuners/lora_embedding.h"
 
@@ -29,24 +30,22 @@ LoraLinear::Settings settings_at(const LoraOptions& options, const std::string& 
           .bias = options.lora_bias};
 }
 
-Status check_rank(int64_t r, const std::string& path, int64_t rows, int64_t cols) {
-  if (r <= std::min(rows, cols)) return {};
-  return fail(
-      ErrorCode::kInvalidArgument,
-      c10::str("LoRA rank is larger than the layer, lower it (rank_pattern does so for single "
-               "modules): r ",
-               r, ", ", path, " is [", rows, ", ", cols, "]"));
-}
-
-Result<std::unique_ptr<LinearLayerTuner>> make_layer(const LoraOptions& options,
+Result<std::unique_ptr<LinearLayerTuner>> make_layer(const TunerOptions& options,
                                                      const AdapterRequest& request,
                                                      const LinearSite& site) {
-  auto settings = settings_at(options, site.path);
-  if (request.fresh || base_init_of(settings.init)) {
-    auto status = check_rank(settings.r, site.path, site.out_features(), site.in_features());
+  auto settings = settings_at(options.as<LoraOptions>(), site.path);
+  if (base_init_of(settings.init)) {  // Its start is made anew from the base, of a file's too.
+    auto status = check_rank(options, site.path, site.out_features(), site.in_features());
     if (!status) return fail(status.error());
   }
   return std::make_unique<LoraLinear>(site, request.name, std::move(settings), request.seed);
+}
+
+/// r / groups channels, which see every input, make the out / groups outputs of a group.
+Status check_rank(const TunerOptions& options, const ConvSite& site) {
+  const at::Tensor& kernels = site.weight.base;
+  const int64_t inputs = kernels[0].numel() * site.groups;
+  return check_rank(options, site.path, kernels.size(0), inputs * site.groups);
 }
 
 bool ends_with(const std::string& key, std::string_view end) { return key.ends_with(end); }
@@ -57,8 +56,7 @@ Result<std::unique_ptr<Adapter>> LoraAdapter::make(const TunerOptions& options,
                                                    const AdapterRequest& request) {
   std::unique_ptr<LoraAdapter> adapter(new LoraAdapter(options, request.name));
   auto status = adapter->attach(
-      request,
-      [&](const LinearSite& site) { return make_layer(options.as<LoraOptions>(), request, site); },
+      request, [&](const LinearSite& site) { return make_layer(options, request, site); },
       {.linear = true, .embedding = true, .conv2d = true});
   if (status) status = adapter->add_embeddings(request);
   if (status) status = adapter->add_convolutions(request);
@@ -81,7 +79,7 @@ Status LoraAdapter::add_embeddings(const AdapterRequest& request) {
     auto settings = settings_at(lora(), site->path);
     const auto& table = site->weight.base;
     auto status =
-        request.fresh ? check_rank(settings.r, site->path, table.size(0), table.size(1)) : Status{};
+        request.fresh ? check_rank(options(), site->path, table.size(0), table.size(1)) : Status{};
     if (!status) return status;
     embeddings_.push_back({.site = site,
                            .tuner = std::make_unique<LoraEmbedding>(
@@ -93,6 +91,8 @@ Status LoraAdapter::add_embeddings(const AdapterRequest& request) {
 Status LoraAdapter::add_convolutions(const AdapterRequest& request) {
   for (ConvSite* site : request.base.conv_sites()) {
     if (!is_target(site->path)) continue;
+    if (auto status = request.fresh ? check_rank(options(), *site) : Status{}; !status)
+      return status;
     try {
       auto settings = settings_at(lora(), site->path);
       convolutions_.push_back({.site = site,

@@ -2,7 +2,6 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/conv2d.h>
-#include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/zeros.h>
 #include <c10/util/StringUtil.h>
@@ -10,6 +9,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "tuners/dora.h"
 #include "tuners/random.h"
 
 namespace tunefleet::tuners {
@@ -35,7 +35,8 @@ LoraConv::LoraConv(const ConvSite& site, const std::string& adapter_name,
     : site_(site),
       settings_(std::move(settings)),
       base_(site.weight.base),
-      stream_(stream_id(site.path + ".lora_dropout." + adapter_name)) {
+      stream_(stream_id(site.path + ".lora_dropout." + adapter_name)),
+      norm_(base_.flatten(1)) {
   check_groups(site, settings_);
   const at::NoGradGuard no_grad;
   const int64_t r = settings_.r, out = base_.size(0), in = base_.size(1) * site.groups;
@@ -48,8 +49,7 @@ LoraConv::LoraConv(const ConvSite& site, const std::string& adapter_name,
   b_ = placed(factors.b);
   if (settings_.bias) bias_ = placed(at::zeros({out}, at::kFloat));
   if (!settings_.dora) return;
-  const auto norm = at::linalg_vector_norm(base_.to(at::kFloat).add(delta_weight()), 2, {1, 2, 3});
-  magnitude_ = placed(norm.view({1, out, 1, 1}));
+  magnitude_ = placed(norm_.of(additions()).view({1, out, 1, 1}));
 }
 
 at::Tensor LoraConv::convolved(const at::Tensor& x, const at::Tensor& weight,
@@ -68,18 +68,17 @@ at::Tensor LoraConv::forward(const at::Tensor& x, const TensorNext& next,
                  at::IntArrayRef({0, 0}), at::IntArrayRef({1, 1}), site_.groups)
           .mul(settings_.scaling);
   if (!magnitude_.defined()) return y.add(low).to(dtype);
-  const auto c = rescaling();
   auto plain = drops ? convolved(dropped, base_, site_.groups) : y;
   if (!drops && site_.bias.base.defined()) plain = y.sub(site_.bias.value().view({-1, 1, 1}));
-  return y.add(c.sub(1).mul(plain)).add(c.mul(low)).to(dtype);
+  return dora_output(y, plain, low, rescaling()).to(dtype);
+}
+
+std::vector<ScaledFactors> LoraConv::additions() const {
+  return {{.a = a_.flatten(1), .b = b_.flatten(1), .scaling = settings_.scaling}};
 }
 
 at::Tensor LoraConv::rescaling() const {
-  const at::Tensor norm = [&] {
-    const at::NoGradGuard no_grad;
-    return at::linalg_vector_norm(base_.to(at::kFloat).add(delta_weight()), 2, {1, 2, 3});
-  }();
-  return magnitude_.to(at::kFloat).view({-1}).div(norm).view({-1, 1, 1});
+  return dora_scale(magnitude_, norm_.of(additions())).view({-1, 1, 1});
 }
 
 at::Tensor LoraConv::delta_weight() const {

@@ -32,7 +32,9 @@ class LoraConv : public ConvTuner {
  private:
   at::Tensor convolved(const at::Tensor& x, const at::Tensor& weight, int64_t groups) const;
   at::Tensor delta_weight() const;  ///< [out, in, kh, kw] float32
-  at::Tensor rescaling() const;     ///< [out, 1, 1] float32
+  /// B A as matrices, [out, r] and [r, in * kh * kw]: for layers without groups.
+  std::vector<ScaledFactors> additions() const;
+  at::Tensor rescaling() const;  ///< [out, 1, 1] float32
 
   const ConvSite& site_;
   LoraLinear::Settings settings_;
@@ -42,6 +44,7 @@ class LoraConv : public ConvTuner {
   at::Tensor b_;
   at::Tensor bias_;
   at::Tensor magnitude_;
+  RowNorm norm_;  ///< Of the weight as a matrix [out, in * kh * kw].
 };
 
 }  // namespace tunefleet::tuners

@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "tuners/dora.h"
 #include "tuners/initial_values.h"
 
 namespace tunefleet::tuners {
@@ -38,7 +39,7 @@ std::vector<ScaledFactors> LoraEmbedding::additions() const {
 }
 
 at::Tensor LoraEmbedding::rescaling() const {
-  return magnitude_.to(at::kFloat).div(norm_.of(additions()));
+  return dora_scale(magnitude_, norm_.of(additions()));
 }
 
 at::Tensor LoraEmbedding::forward(const at::Tensor& ids, const TensorNext& next,

@@ -5,15 +5,17 @@
 #include <memory>
 #include <mutex>
 #include <shared_mutex>
-#include <thread>
 #include <utility>
 #include <vector>
 
+#include "tuners/thread_exit.h"
+
 namespace tunefleet::tuners {
 
-/// A value that all threads share or, once asked for, of which each thread has its own (T{} until
-/// it sets it). Reading and writing one's own is safe beside other threads doing the same; a shared
-/// one is guarded by whoever uses it. A copy shares nothing and holds this thread's value.
+/// A value that all threads share or, once asked for, of which each thread has its own: T{} until
+/// it sets it, gone when the thread ends. Reading and writing one's own is safe beside other
+/// threads doing the same; a shared one is guarded by whoever uses it. A copy shares nothing and
+/// holds this thread's value.
 template <typename T>
 class PerThread {
  public:
@@ -37,7 +39,13 @@ class PerThread {
 
   /// From now on. Before any other thread uses it.
   void give_each_thread_its_own() {
-    if (own_ == nullptr) own_ = std::make_unique<Own>();
+    if (own_ == nullptr) own_ = std::make_shared<Own>();
+  }
+  /// All threads share one again, which is T{}; no other thread uses it now.
+  void share_among_threads() {
+    if (own_ == nullptr) return;
+    own_.reset();
+    shared_ = T{};
   }
   /// Whether the value of any thread satisfies `predicate`.
   template <typename Predicate>
@@ -51,23 +59,28 @@ class PerThread {
   }
 
  private:
-  struct Own {
+  struct Own : ThreadValues, std::enable_shared_from_this<Own> {
     T& of_this_thread() {
-      const auto self = std::this_thread::get_id();
+      const uint64_t self = this_thread();
       {
         const std::shared_lock lock(mutex);
         if (const auto found = values.find(self); found != values.end()) return found->second;
       }
+      forget_at_thread_exit(this->weak_from_this());
       const std::unique_lock lock(mutex);
       return values[self];
     }
+    void forget(uint64_t thread) override {
+      const std::unique_lock lock(mutex);
+      values.erase(thread);
+    }
 
     std::shared_mutex mutex;
-    std::map<std::thread::id, T> values;  ///< References stay valid while others are added.
+    std::map<uint64_t, T> values;  ///< By this_thread(); references stay while others come and go.
   };
 
   T shared_{};
-  std::unique_ptr<Own> own_;
+  std::shared_ptr<Own> own_;  ///< Shared with no other PerThread, but with threads that end.
 };
 
 /// The active tuners of a site, outermost first, for all threads or for this one. Owned by their
@@ -86,6 +99,7 @@ class TunerList {
   void push_back(const Tuner* tuner) { tuners_.get().push_back(tuner); }
   void clear() { tuners_.get().clear(); }
   void give_each_thread_its_own() { tuners_.give_each_thread_its_own(); }
+  void share_among_threads() { tuners_.share_among_threads(); }
 
  private:
   PerThread<Tuners> tuners_;

@@ -68,6 +68,7 @@ class OverrideValue {
   at::Tensor detach() const { return get().detach(); }
   void reset() { value_.get().reset(); }
   void give_each_thread_its_own() { value_.give_each_thread_its_own(); }
+  void share_among_threads() { value_.share_among_threads(); }
 
  private:
   PerThread<at::Tensor> value_;

@@ -154,6 +154,10 @@ Result<std::unique_ptr<SwiftModel>> Swift::prepare_model(
   return model;
 }
 
+Status Swift::prepare_model(SwiftModel& model, const TunerOptions& options) {
+  return model.add_adapter("default", options);
+}
+
 Status Swift::prepare_model(SwiftModel& model, const std::map<std::string, TunerOptions>& options) {
   for (const auto& [name, each] : options) {
     if (auto status = model.add_adapter(name, each); !status) return status;

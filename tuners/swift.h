@@ -30,7 +30,9 @@ class Swift {
                                                            uint64_t seed = 42);
   static Result<std::unique_ptr<SwiftModel>> prepare_model(
       BaseModel& base, const std::map<std::string, TunerOptions>& options, uint64_t seed = 42);
-  /// Adds more to a model that has tuners already. On an error those added before stay.
+  /// Adds more to a model that has tuners already: one called "default", which must be free, or
+  /// several named ones, as if all had been named at once. On an error those added before stay.
+  static Status prepare_model(SwiftModel& model, const TunerOptions& options);
   static Status prepare_model(SwiftModel& model,
                               const std::map<std::string, TunerOptions>& options);
 

@@ -43,6 +43,7 @@ Status save_swift(const SwiftModel& model, const std::filesystem::path& director
 Status SwiftModel::save_pretrained(const std::filesystem::path& save_directory,
                                    bool safe_serialization,
                                    const std::vector<std::string>& adapter_names) const {
+  const auto lock = guard();
   return save_swift(*this, save_directory, adapter_names,
                     safe_serialization ? WeightsForm::kSafetensors : WeightsForm::kPickle);
 }

@@ -3,9 +3,8 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <functional>
 #include <filesystem>
-#include <map>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -14,6 +13,7 @@
 #include "proto/result.h"
 #include "tuners/adapter.h"
 #include "tuners/config/tuner_options.h"
+#include "tuners/merged_weights.h"
 #include "tuners/offload.h"
 #include "tuners/per_thread.h"
 #include "tuners/sites.h"
@@ -43,12 +43,15 @@ struct ParameterGroup {
 /// it back: bit for bit, at the price of a second copy of the merged weights (none of the resident
 /// memory, when the base is mapped and can be dropped by the kernel).
 ///
+/// Its code: swift_model.cpp (what is on the model), swift_model_activation.cpp (states, threads),
+/// swift_model_merging.cpp, swift_model_training.cpp; saving in swift_files.cpp.
+///
 /// The base model is not owned and lives longer; destroying this restores it. One thread at a time,
 /// and not during a forward pass - unless each thread has its own active adapters
 /// (ActiveSet::kPerThread): then threads activate, deactivate and run side by side, a new thread
-/// sees none active until it activates some, and what would show in other threads is refused:
-/// merging, off-loading, adapters that change the list of layers or the sequence, deleting one that
-/// is active elsewhere.
+/// sees none active until it activates some and takes its set along when it ends, and what would
+/// show in other threads is refused: merging, off-loading, adapters that change the list of layers
+/// or the sequence, deleting one that is active in another thread.
 class SwiftModel {
  public:
   enum class ActiveSet { kShared, kPerThread };
@@ -83,7 +86,8 @@ class SwiftModel {
                                             const Combination& how = {});
 
   /// Unknown names are kNotFound and list the known ones. Two active adapters must not replace the
-  /// same parameter (modules_to_save, biases): kConflict.
+  /// same parameter (modules_to_save, biases), nor one replace what another is merged into:
+  /// kConflict.
   [[nodiscard]] Status activate_adapter(const std::string& name);
   /// `offload`: where its tensors go until it is activated again. kResourceExhausted: they could
   /// not be moved; then it is inactive all the same.
@@ -95,7 +99,7 @@ class SwiftModel {
 
   /// Makes the updates of the named active adapters (empty: of all active ones) part of the
   /// weights; again is the same as once. kInvalidArgument for an inactive adapter, for a tuner that
-  /// cannot merge, and where another adapter replaces the weight.
+  /// cannot merge, and where another active adapter replaces a weight or bias that would change.
   [[nodiscard]] Status merge(const std::vector<std::string>& names = {});
   /// Takes the updates of the named adapters (empty: of all merged ones) out again, bit for bit.
   [[nodiscard]] Status unmerge(const std::vector<std::string>& names = {});
@@ -113,7 +117,7 @@ class SwiftModel {
   std::vector<std::string> adapter_names() const;    ///< In the order of adding.
   std::vector<std::string> active_adapters() const;  ///< Merged ones included.
   std::vector<std::string> merged_adapters() const;
-  /// Null when there is none of that name.
+  /// Null when there is none of that name; valid until it is deleted.
   const Adapter* find_adapter(const std::string& name) const;
   BaseModel& base() const { return base_; }
   /// Calls `use` while the layers have the numbers that they had when the adapter was put on, which
@@ -130,9 +134,9 @@ class SwiftModel {
   /// what trains at `lr`, then what has a learning rate of its own, then multiples of `lr` (LoRA+'s
   /// B). Empty groups are left out.
   std::vector<ParameterGroup> create_optimizer_param_groups(double lr, double weight_decay) const;
-  /// "trainable params: 1,792 || all params: 37,920 || trainable%: 4.7257|| cuda memory: 0.00GiB."
-  /// - the text of ms-swift, to the letter. Shared parameters count once, those of inactive
-  /// adapters too.
+  /// "trainable params: 100M || all params: 1000M || trainable%: 10.00% || cuda memory: 10GiB.",
+  /// the document's format: counts in millions with at most four decimals, GiB with at most two.
+  /// Shared parameters count once, those of inactive adapters too.
   std::string get_trainable_parameters(double cuda_memory_gib = 0.0) const;
 
   // The steps of training, told to every adapter that trains (see Adapter). True: the trainable set
@@ -164,10 +168,11 @@ class SwiftModel {
   Result<size_t> index_of(const std::string& name) const;
   Result<std::vector<size_t>> indices_of(const std::vector<std::string>& names) const;
   Result<std::vector<size_t>> active_indices() const;
+  std::vector<bool> active_flags() const;
   Status check_overrides(const std::vector<bool>& active) const;
   Status check_exclusive(const std::vector<bool>& active) const;
   Status check_unused(size_t index) const;
-  Status check_merge(const std::vector<size_t>& indices) const;
+  Status check_merge(const std::vector<size_t>& indices, const std::vector<bool>& active) const;
   Status check_threads(const Adapter& adapter) const;
   Status refuse_for_threads(const std::string& what) const;
   Status set_active(const std::vector<bool>& active);
@@ -179,12 +184,9 @@ class SwiftModel {
   void install();  ///< Makes the model what the entries say.
   void install_parts(const Adapter& adapter, bool merged);
   void remove_all();
-  void merge_weights();
-  template <typename Part>
-  void merge_parts(std::vector<Part> (Adapter::*parts)() const);
-  template <typename Site>
-  void set_weights(Site& site, const LayerWeights& weights);
-  void set_merged(ParameterSlot& slot, const at::Tensor& value);
+  /// Calls `change` with every list of tuners and every override of the base.
+  template <typename Change>
+  void for_each_active_value(const Change& change);
   void make_permanent(const std::vector<size_t>& indices);
 
   BaseModel& base_;
@@ -193,8 +195,7 @@ class SwiftModel {
   mutable std::recursive_mutex mutex_;  ///< Taken only where threads have their own sets.
   uint64_t version_ = 0;
   Entries entries_;
-  std::map<ParameterSlot*, at::Tensor>
-      originals_;  ///< Base tensors whose slot holds a merged weight.
+  MergedWeights merged_weights_;
 };
 
 /// The adapters of those names; all of them when `names` is empty. kNotFound listing the known

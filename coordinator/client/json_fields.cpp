@@ -30,6 +30,14 @@ std::optional<int64_t> whole_at(const json& object, const char* key) {
 
 bool flag_at(const json& object, const char* key) { return field_at(object, key) == json(true); }
 
+json limits_json(const Limits& limits) {
+  if (limits.text().empty()) return nullptr;
+  json object{{"text", limits.text()}};
+  if (!std::isinf(limits.min)) object[limits.above_min ? "above" : "min"] = limits.min;
+  if (!std::isinf(limits.max)) object[limits.below_max ? "below" : "max"] = limits.max;
+  return object;
+}
+
 std::string to_line(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }

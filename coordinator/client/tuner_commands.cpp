@@ -5,12 +5,14 @@
 
 #include <CLI/CLI.hpp>
 #include <cctype>
-#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "coordinator/client/command.h"
 #include "coordinator/client/command_options.h"
+#include "coordinator/client/json_fields.h"
 #include "coordinator/client/text_format.h"
+#include "coordinator/client/training_methods.h"
+#include "proto/nearest_name.h"
 #include "tuners/config/job_flat_keys.h"
 #include "tuners/config/tuner_list.h"
 #include "tuners/config/tuner_schema.h"
@@ -57,14 +59,6 @@ std::string_view job_key_of(const TunerSchema& schema, const TunerOption& option
   return {};
 }
 
-json limits_json(const Limits& limits) {
-  if (limits.text().empty()) return nullptr;
-  json object{{"text", limits.text()}};
-  if (!std::isinf(limits.min)) object[limits.above_min ? "above" : "min"] = limits.min;
-  if (!std::isinf(limits.max)) object[limits.below_max ? "below" : "max"] = limits.max;
-  return object;
-}
-
 json option_json(const TunerSchema& schema, const tuners::TunerOptions& defaults,
                  const TunerOption& option) {
   return {{"key", option.key},
@@ -106,6 +100,7 @@ json tuner_json(const TunerSchema& schema) {
   for (const auto& option : schema.options)
     options.push_back(option_json(schema, defaults, option));
   return {{"name", schema.name},
+          {"adapter", true},
           {"summary", schema.summary},
           {"source", or_null(schema.source)},
           {"peft_type", or_null(schema.peft_type)},
@@ -147,34 +142,65 @@ std::string tuner_page(const TunerSchema& schema) {
          "\nA name in brackets is the option's in a job with tuner_type.\n";
 }
 
+namespace {
+
+int unknown_name(const std::string& name) {
+  std::vector<std::string_view> names;
+  for (const auto* schema : tuners::tuner_schemas()) names.push_back(schema->name);
+  for (const auto& method : training_methods()) names.push_back(method.name);
+  const auto near = nearest_name(name, names);
+  return report(
+      {ErrorCode::kInvalidArgument,
+       near ? fmt::format("no such tuner, did you mean {}?: {}", *near, name)
+            : fmt::format("no such tuner, known are {}: {}", fmt::join(names, ", "), name)});
+}
+
+/// The page of a tuner, of a method, or of what is both.
+int print_one(const std::string& name, bool as_json) {
+  const auto schema = tuners::find_tuner_schema(name);
+  const TrainingMethod* method = find_training_method(name);
+  if (!schema && method == nullptr) return unknown_name(name);
+  if (as_json) {
+    print_json(schema ? tuner_json(**schema) : training_method_json(*method));
+  } else if (!schema) {
+    fmt::print("{}", training_method_page(*method, kTunersWidth));
+  } else {
+    fmt::print("{}", tuner_page(**schema));
+    if (method != nullptr) {
+      fmt::print("\nBeside another tuner by keys of the job, {}:\n{}", method->settings,
+                 job_keys_table(*method, kTunersWidth));
+    }
+  }
+  return kExitOk;
+}
+
+void print_all(bool as_json) {
+  if (!as_json) {
+    fmt::print(
+        "{}\nWays of training that are no adapters, by keys of the job:\n{}\n"
+        "`tunefleet tuners NAME` tells the options or keys of one.\n",
+        tuners_table(), training_methods_table(kTunersWidth));
+    return;
+  }
+  json all = json::array();
+  for (const auto* schema : tuners::tuner_schemas()) all.push_back(tuner_json(*schema));
+  for (const auto& method : training_methods()) all.push_back(training_method_json(method));
+  print_json(all);
+}
+
+}  // namespace
+
 int run_tuners(int argc, char** argv) {
-  CLI::App app("Lists the tuners a job can train, or every option of one", "tunefleet tuners");
+  CLI::App app("Lists what a job can train and how, or every option of one", "tunefleet tuners");
   std::string name;
   bool as_json = false;
-  app.add_option("NAME", name, "Tell everything about this tuner");
+  app.add_option("NAME", name, "Tell everything about this tuner or way of training");
   app.add_flag("--json", as_json, "JSON for programs instead of text for people");
-  app.footer(fmt::format("\nExample: tunefleet tuners lora\n{}", kExitCodeHelp));
+  app.footer(fmt::format("\nExamples: tunefleet tuners lora\n          tunefleet tuners galore\n{}",
+                         kExitCodeHelp));
   if (const auto code = parse_arguments(app, argc, argv)) return *code;
-  if (!name.empty()) {
-    const auto schema = tuners::find_tuner_schema(name);
-    if (!schema) return report(schema.error());
-    if (as_json) {
-      print_json(tuner_json(**schema));
-    } else {
-      fmt::print("{}", tuner_page(**schema));
-    }
-    return kExitOk;
-  }
-  if (as_json) {
-    json all = json::array();
-    for (const auto* schema : tuners::tuner_schemas()) all.push_back(tuner_json(*schema));
-    print_json(all);
-  } else {
-    fmt::print(
-        "{}\n`tunefleet tuners NAME` tells a tuner's options. tuner_type: full trains the "
-        "base's own weights.\n",
-        tuners_table());
-  }
+  if (!name.empty()) return print_one(name, as_json);
+  print_all(as_json);
   return kExitOk;
 }
 

@@ -49,6 +49,7 @@ SMALL_CASES = {
     "bone": {"lora_rank": 16},
     "c3a": {"tuners": {"default": {"type": "c3a", "block_size": 16}}},
     "fourierft": {"fourier_n_frequency": 200},
+    "hira": {"lora_rank": 8},
     "miss": {"lora_rank": 16},
     "road": {"tuners": {"default": {"type": "road", "group_size": 16}}},
     "shira": {"lora_rank": 4},
@@ -214,7 +215,7 @@ def run_case(bench, name, schema, settings):
 def tuner_cases(bench):
     """(name, schema, settings) of every tuner, then of the variants."""
     listed = programs.must_run([programs.program("tunefleet"), "tuners", "--json"], 60)
-    for schema in json.loads(listed.out):
+    for schema in (each for each in json.loads(listed.out) if each["adapter"]):
         name = schema["name"]
         settings = {**CASES.get(name, {}), **({} if bench.options.model else SMALL_CASES.get(name, {}))}
         if name not in REFUSED:

@@ -10,7 +10,8 @@ losses and logits after three steps of AdamW. The folder that we save after trai
 must load it without complaint and give our logits ("reload"). A fresh adapter of ours must start as PEFT's does ("fresh": what
 it changes, where PEFT's changes nothing).
 
---only takes cases ("lora", "lora-dora") and tuners ("LORA": all of its cases). Exit code 1: a case differs by more than its limit
+--only takes cases ("lora", "lora-dora") and tuners ("LORA": all of its cases). --all-in NAME … runs nothing and fails when
+there is a case that those names leave out: CTest runs the cases in groups, and none may be forgotten. Exit code 1: a case differs by more than its limit
 (1e-5 unless it says otherwise), or we have no such tuner (MISSING; with --allow-missing that alone is no failure).
 """
 import argparse
@@ -269,9 +270,8 @@ def rms(tensor):
     return tensor.double().square().mean().sqrt().item()
 
 
-def compare_start(case, base, theirs, ours):
-    """Two fresh adapters: zeros and constants where PEFT has them, numbers of the same size elsewhere, and no effect on the
-    logits when PEFT's has none."""
+def compare_start_values(theirs, ours):
+    """Two fresh adapters: zeros and constants where PEFT has them, numbers of the same size elsewhere."""
     problems = []
     wanted, seen = stored(theirs), stored(ours)
     for key in sorted(wanted.keys() | seen.keys()):
@@ -282,6 +282,12 @@ def compare_start(case, base, theirs, ours):
                 problems.append(f"fresh {key} is not {wanted[key].flatten()[0].item()} everywhere")
         elif wanted[key].numel() >= 64 and not 0.7 < rms(seen[key]) / rms(wanted[key]) < 1.4:
             problems.append(f"fresh {key} has root mean square {rms(seen[key]):.3g}, PEFT's {rms(wanted[key]):.3g}")
+    return problems
+
+
+def compare_start(case, base, theirs, ours):
+    """Two fresh adapters' values, and no effect on the logits when PEFT's has none."""
+    problems = compare_start_values(theirs, ours)
     plain_logits = logits(base)
     if difference(plain_logits, logits(load_in_peft(base, theirs)[0])) > 1e-5:
         return None, problems
@@ -316,13 +322,25 @@ def run_case(case, tool, base, model_directory):
         return worst, problems + more + even_more
 
 
+def check_all_in(names):
+    """Which cases the names do not select, or names that are none; None when all is well."""
+    selectable = {name for case in CASES for name in (case.name, case.peft_type)}
+    if names - selectable:
+        return f"no such case or tuner: {', '.join(sorted(names - selectable))}"
+    left_out = [case.name for case in CASES if not names & {case.name, case.peft_type}]
+    return f"cases that no group runs: {', '.join(left_out)}" if left_out else None
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tool", type=Path, nargs="?")
     parser.add_argument("--only", nargs="+", action="extend", default=[])
     parser.add_argument("--allow-missing", action="store_true")
     parser.add_argument("--list", action="store_true", help="print the cases and stop")
+    parser.add_argument("--all-in", nargs="+", metavar="NAME", help="check that these names select every case, and stop")
     options = parser.parse_args()
+    if options.all_in:
+        sys.exit(check_all_in(set(options.all_in)))
     if options.only and options.tool is None and Path(options.only[-1]).is_file():
         options.tool = Path(options.only.pop())
     wanted = set(options.only)

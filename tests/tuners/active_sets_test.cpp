@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <fstream>
+#include <memory>
 #include <thread>
 
 #include "tests/tuners/tiny_model.h"
@@ -91,6 +92,96 @@ TEST(PerThreadTest, WhatWouldShowInOtherThreadsIsRefused) {
   std::thread([&] { ASSERT_TRUE(swift.activate_adapter("b")); }).join();
   EXPECT_THAT(swift.delete_adapter("b").error().message, HasSubstr("another thread"));
   EXPECT_TRUE(swift.delete_adapter("a"));
+}
+
+/// A system gives the ids of ended threads to new ones.
+TEST(PerThreadTest, ANewThreadSeesNothingOfThoseThatEnded) {
+  TinyModel model;
+  SwiftModel swift(model, 1, SwiftModel::ActiveSet::kPerThread);
+  const at::Tensor base = model.logits();
+  add_adapters(swift);
+  for (int i = 0; i < 20; ++i) {
+    std::thread([&] {
+      EXPECT_THAT(swift.active_adapters(), IsEmpty());
+      EXPECT_TRUE(at::equal(model.logits(), base));
+      EXPECT_TRUE(swift.activate_adapter("head"));
+      EXPECT_FALSE(at::equal(model.logits(), base));
+    }).join();
+  }
+  EXPECT_TRUE(at::equal(model.logits(), base));
+}
+
+TEST(PerThreadTest, WhatWasActiveInAThreadThatEndedCanBeDeleted) {
+  TinyModel model;
+  SwiftModel swift(model, 1, SwiftModel::ActiveSet::kPerThread);
+  add_adapters(swift);
+  std::thread([&] { EXPECT_TRUE(swift.set_active_adapters({"a", "head"})); }).join();
+  for (const char* name : {"a", "head"}) {
+    const auto status = swift.delete_adapter(name);
+    EXPECT_TRUE(status) << status.error().message;
+  }
+  EXPECT_THAT(swift.adapter_names(), ElementsAre("b"));
+}
+
+TEST(PerThreadTest, AValueGoesWithItsThread) {
+  const auto held = std::make_shared<int>(7);
+  PerThread<std::shared_ptr<int>> value;
+  value.give_each_thread_its_own();
+  std::thread([&] {
+    value = held;
+    EXPECT_EQ(held.use_count(), 2);
+  }).join();
+  EXPECT_EQ(held.use_count(), 1);
+  EXPECT_FALSE(value.any_thread([](const auto& each) { return each != nullptr; }));
+  auto other = std::make_unique<PerThread<std::shared_ptr<int>>>();
+  other->give_each_thread_its_own();
+  std::thread([&] {
+    *other = held;
+    other.reset();  // it goes before the thread does
+    EXPECT_EQ(held.use_count(), 1);
+  }).join();
+}
+
+TEST(PerThreadTest, TheModelsBaseIsSharedAgainAfterwards) {
+  TinyModel model;
+  const at::Tensor base = model.logits();
+  {
+    SwiftModel swift(model, 1, SwiftModel::ActiveSet::kPerThread);
+    add_adapters(swift);
+    ASSERT_TRUE(swift.activate_adapter("head"));
+  }
+  EXPECT_TRUE(at::equal(model.logits(), base));
+  SwiftModel swift(model, 1, SwiftModel::ActiveSet::kShared);
+  add_adapters(swift);
+  const at::Tensor with_head = logits_with(model, swift, {"head"});
+  std::thread([&] { EXPECT_TRUE(at::equal(model.logits(), with_head)); }).join();
+}
+
+TEST(PerThreadTest, AdaptersAreListedWhileAnotherThreadAddsAndDeletesSome) {
+  TinyModel model;
+  SwiftModel swift(model, 1, SwiftModel::ActiveSet::kPerThread);
+  add_adapters(swift);
+  std::atomic<bool> done = false;
+  std::atomic<int> wrong = 0;
+  std::vector<std::thread> readers;
+  for (int i = 0; i < 3; ++i) {
+    readers.emplace_back([&] {
+      if (!swift.activate_adapter("a")) ++wrong;
+      while (!done) {
+        const auto names = swift.adapter_names();
+        if (names.size() < 3 || names.size() > 4 || swift.find_adapter("a") == nullptr) ++wrong;
+        if (swift.create_optimizer_param_groups(1e-3, 0.1).size() != 1) ++wrong;
+        if (swift.get_trainable_parameters().empty()) ++wrong;
+      }
+    });
+  }
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_TRUE(swift.add_adapter("more", lora()));
+    EXPECT_TRUE(swift.delete_adapter("more"));
+  }
+  done = true;
+  for (auto& reader : readers) reader.join();
+  EXPECT_EQ(wrong, 0);
 }
 
 TEST(PerThreadTest, TheEnvironmentChooses) {

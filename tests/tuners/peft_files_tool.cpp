@@ -5,8 +5,6 @@
 //   layout, writes the same
 //   peft_files_tool pickle CASE DIR  saves an adapter of that case as the document's default does:
 //   adapter_model.bin, and as safetensors in DIR/safe
-//   peft_files_tool combine DIR TYPE DENSITY SIGN OUT NAME=WEIGHT …  combines adapters of DIR,
-//   writes the same
 // What an adapter amounts to: the delta of every layer under the layer's path, trained copies under
 // the parameter's.
 
@@ -100,33 +98,14 @@ Status pickle(const std::string& name, const std::string& directory) {
   return (*made)->save_pretrained(directory + "/safe", /*safe_serialization=*/true);
 }
 
-Status combine(const std::vector<std::string>& args) {
-  TinyModel model;
-  const auto loaded = Swift::from_pretrained(model, args[1]);
-  if (!loaded) return fail(loaded.error());
-  const Combination how{
-      .combination_type = args[2], .density = std::stod(args[3]), .majority_sign_method = args[4]};
-  std::vector<std::string> names;
-  std::vector<double> weights;
-  for (size_t i = 6; i < args.size(); ++i) {
-    const size_t equals = args[i].find('=');
-    names.push_back(args[i].substr(0, equals));
-    weights.push_back(std::stod(args[i].substr(equals + 1)));
-  }
-  auto status = (*loaded)->add_weighted_adapter(names, weights, "combined", how);
-  if (!status) return status;
-  return write_effect(*(*loaded)->find_adapter("combined"), args[5]);
-}
-
 Status run(const std::vector<std::string>& args) {
   if (args.size() == 3 && args[0] == "pickle") return pickle(args[1], args[2]);
-  if (args.size() >= 7 && args[0] == "combine") return combine(args);
   if (args.size() == 2 && args[0] == "base") return write_base(args[1]);
   if (args.size() == 3 && args[0] == "read") return read(args[1], args[2]);
   if (args.size() == 4 && args[0] == "write") return write(args[1], args[2], args[3]);
   return fail(ErrorCode::kInvalidArgument,
               "usage: peft_files_tool base OUT | read DIR OUT | write CASE DIR OUT | "
-              "pickle CASE DIR | combine DIR TYPE DENSITY SIGN OUT NAME=WEIGHT …");
+              "pickle CASE DIR");
 }
 
 }  // namespace

@@ -3,14 +3,14 @@
 
 #include <stdexcept>
 
-#include "tests/worker/trainer/golden.h"
+#include "tests/tuners/ms_swift_case.h"
 #include "tuners/quantization/int8_weight.h"
 
 namespace tunefleet::tuners {
 namespace {
 
 TEST(GroupQuantization, IsQGalores) {
-  const auto golden = trainer::read_golden("q_galore");
+  const MsSwiftCase golden("q_galore");
   const int64_t group = golden.facts["weight_group_size"];
   for (const int64_t bits : {8, 4}) {
     const std::string at = "." + std::to_string(bits);

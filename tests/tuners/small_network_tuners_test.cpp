@@ -8,6 +8,7 @@
 #include "tests/tuners/small_networks.h"
 #include "tests/tuners/tiny_model.h"
 #include "tuners/config/bypass_plan.h"
+#include "tuners/config/lora_options.h"
 #include "tuners/config/part_options.h"
 #include "tuners/prompt.h"
 #include "tuners/res_tuning.h"
@@ -329,6 +330,73 @@ TEST(SmallNetworkTuners, NamesBecomeExpressionsWhereMsSwiftKnowsNoNames) {
   const auto prompted = on(tokens, names);
   EXPECT_THAT(prompted->find_adapter("default")->config_text(FileLayout::kSwift),
               HasSubstr("\"target_modules\": [\n    \"0\"\n  ]"));
+}
+
+class LoraOnConvolutions : public testing::TestWithParam<bool> {};
+
+TEST_P(LoraOnConvolutions, WorksInBfloat16) {
+  ConvNet net;
+  for (ParameterSlot* slot : net.parameters()) slot->base = slot->base.to(at::kBFloat16);
+  const at::Tensor x = kPicture.to(at::kBFloat16);
+  const at::Tensor plain = net.forward(x);
+  const auto swift = on(net, LoraOptions{.r = 2,
+                                         .target_modules = {.names = {"stem", "wide", "point"}},
+                                         .use_dora = GetParam()});
+  const at::Tensor tuned = net.forward(x);
+  EXPECT_EQ(tuned.scalar_type(), at::kBFloat16);
+  EXPECT_GT(largest_difference(tuned, plain), 0.05) << "it shows nothing";
+  tuned.square().mean().backward();
+  for (const auto& each : swift->trainable_set().tensors) {
+    EXPECT_EQ(each.tensor.scalar_type(), at::kFloat) << each.path;
+    EXPECT_GT(each.tensor.grad().abs().max().item<double>(), 0.0) << each.path;
+  }
+  ASSERT_TRUE(swift->merge());
+  EXPECT_LT(largest_difference(net.forward(x), tuned), 0.05 * tuned.abs().max().item<double>());
+}
+
+INSTANTIATE_TEST_SUITE_P(WithAndWithoutDora, LoraOnConvolutions, testing::Bool());
+
+class DilatedNet : public SmallNetwork {
+ public:
+  DilatedNet() { conv("conv", 3, 4, ConvShape{.padding = {2, 2}, .dilation = {2, 2}}); }
+  at::Tensor pass(const at::Tensor& x, const at::Tensor&) override { return run("conv", x); }
+};
+
+/// PEFT's A leaves the dilation out, and then does not fit.
+TEST(SmallNetworkTuners, LoraSeesWhatADilatedConvolutionSees) {
+  DilatedNet net;
+  const auto swift = on(net, LoraOptions{.r = 2, .target_modules = {.names = {"conv"}}});
+  const at::Tensor tuned = net.forward(kPicture);
+  ASSERT_TRUE(swift->merge());
+  EXPECT_LT(largest_difference(net.forward(kPicture), tuned), 1e-5);
+}
+
+TEST(SmallNetworkTuners, LoraRefusesConvolutionsThatItDoesNotFit) {
+  ConvNet net;
+  const auto message = [&](LoraOptions options, const char* target) {
+    options.target_modules.names = {target};
+    return refusal(net, options);
+  };
+  EXPECT_THAT(message({.r = 7}, "stem"), HasSubstr("r 7, stem is [6, 27]"));
+  EXPECT_THAT(message({.r = 3}, "grouped"),
+              AllOf(HasSubstr("multiple of the convolution's groups"), HasSubstr("grouped")));
+  EXPECT_THAT(message({.r = 2, .use_dora = true}, "grouped"), HasSubstr("DoRA"));
+  EXPECT_THAT(message({.r = 2, .init_lora_weights = "pissa"}, "stem"), HasSubstr("stem"));
+  const auto swift = on(net, LoraOptions{.r = 2, .target_modules = {.names = {"grouped"}}});
+  EXPECT_THAT(swift->merge().error().message, HasSubstr("cannot be merged"));
+}
+
+TEST(SmallNetworkTuners, AConvolutionThatAnotherAdapterReplacesTakesNoMergedUpdate) {
+  SkipNet net;
+  const auto swift =
+      on(net,
+         LoraOptions{.r = 2, .target_modules = {.names = {"down.1"}}, .modules_to_save = {"mid"}});
+  ASSERT_TRUE(swift->add_adapter("low", LoraOptions{.r = 2, .target_modules = {.names = {"mid"}}}));
+  const auto status = swift->merge({"low"});
+  ASSERT_FALSE(status);
+  EXPECT_THAT(status.error().message, HasSubstr("low, mid.weight"));
+  EXPECT_TRUE(net.parameter("mid.weight").value().requires_grad()) << "the copy still trains";
+  EXPECT_TRUE(swift->merge());
 }
 
 TEST(BypassPlan, WidthsComeFromNumbersListsAndTriples) {

@@ -1,9 +1,12 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/conv2d.h>
+#include <ATen/ops/embedding.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/randn.h>
 #include <ATen/ops/upsample_nearest2d.h>
 
 #include <cmath>
@@ -19,18 +22,28 @@
 /// under the same names, with sites for tuners.
 namespace tunefleet::tuners {
 
-/// A network of linear layers, convolutions and modules. Derived classes name them and say what a
-/// forward pass does.
+/// How a convolution of a small network is shaped, beside its channels.
+struct ConvShape {
+  std::vector<int64_t> kernel{3, 3}, stride{1, 1}, padding{1, 1}, dilation{1, 1};
+  int64_t groups = 1;
+  bool bias = true;
+};
+
+/// A network of linear layers, embeddings, convolutions and modules. Derived classes name them and
+/// say what a forward pass does.
 class SmallNetwork : public BaseModel {
  public:
   std::vector<LinearSite*> linear_sites() override { return of_kind(&Part::linear); }
+  std::vector<EmbeddingSite*> embedding_sites() override { return of_kind(&Part::embedding); }
   std::vector<ConvSite*> conv_sites() override { return of_kind(&Part::conv); }
   std::vector<ModuleSite*> module_sites() override { return of_kind(&Part::module); }
   std::vector<ParameterSlot*> parameters() override {
     std::vector<ParameterSlot*> slots;
     for (auto& part : parts_) {
       if (part.linear) slots.insert(slots.end(), {&part.linear->weight, &part.linear->bias});
-      if (part.conv) slots.insert(slots.end(), {&part.conv->weight, &part.conv->bias});
+      if (part.embedding) slots.push_back(&part.embedding->weight);
+      if (part.conv) slots.push_back(&part.conv->weight);
+      if (part.conv && part.conv->bias.base.defined()) slots.push_back(&part.conv->bias);
     }
     return slots;
   }
@@ -56,11 +69,22 @@ class SmallNetwork : public BaseModel {
     init(*site, path, {out, in});
     parts_.push_back({.linear = std::move(site)});
   }
+  void embedding(const std::string& path, int64_t rows, int64_t width) {
+    auto site = std::make_unique<EmbeddingSite>();
+    init(*site, path, {rows, width});
+    parts_.push_back({.embedding = std::move(site)});
+  }
   void conv(const std::string& path, int64_t in, int64_t out, int64_t stride = 1) {
+    conv(path, in, out, ConvShape{.stride = {stride, stride}});
+  }
+  void conv(const std::string& path, int64_t in, int64_t out, const ConvShape& shape) {
     auto site = std::make_unique<ConvSite>();
-    init(*site, path, {out, in, 3, 3});
-    site->stride = {stride, stride};
-    site->padding = {1, 1};
+    init(*site, path, {out, in / shape.groups, shape.kernel[0], shape.kernel[1]});
+    if (!shape.bias) site->bias.base.reset();
+    site->stride = shape.stride;
+    site->padding = shape.padding;
+    site->dilation = shape.dilation;
+    site->groups = shape.groups;
     parts_.push_back({.conv = std::move(site)});
   }
   void module(const std::string& path) {
@@ -69,10 +93,11 @@ class SmallNetwork : public BaseModel {
     parts_.push_back({.module = std::move(site)});
   }
 
-  /// A linear layer or convolution with its tuners.
+  /// A linear layer, embedding or convolution with its tuners.
   at::Tensor run(const std::string& path, const at::Tensor& x) {
     for (auto& part : parts_) {
       if (part.linear && part.linear->path == path) return run_linear(*part.linear, x);
+      if (part.embedding && part.embedding->path == path) return run_embedding(*part.embedding, x);
       if (part.conv && part.conv->path == path) return run_conv(*part.conv, x);
     }
     throw std::out_of_range(path);
@@ -93,6 +118,7 @@ class SmallNetwork : public BaseModel {
  private:
   struct Part {
     std::unique_ptr<LinearSite> linear = nullptr;
+    std::unique_ptr<EmbeddingSite> embedding = nullptr;
     std::unique_ptr<ConvSite> conv = nullptr;
     std::unique_ptr<ModuleSite> module = nullptr;
   };
@@ -110,8 +136,10 @@ class SmallNetwork : public BaseModel {
     site.path = path;
     site.weight.path = path + ".weight";
     site.weight.base = at::randn(shape).mul(0.4);
-    site.bias.path = path + ".bias";
-    site.bias.base = at::randn({shape[0]}).mul(0.1);
+    if constexpr (requires { site.bias; }) {
+      site.bias.path = path + ".bias";
+      site.bias.base = at::randn({shape[0]}).mul(0.1);
+    }
   }
   at::Tensor run_linear(const LinearSite& site, const at::Tensor& x) {
     const auto inside = [&](const at::Tensor& in) {
@@ -119,9 +147,16 @@ class SmallNetwork : public BaseModel {
     };
     return run_tuners(site.tuners, x, inside, context_);
   }
+  at::Tensor run_embedding(const EmbeddingSite& site, const at::Tensor& ids) {
+    const auto inside = [&](const at::Tensor& in) {
+      return at::embedding(site.weight.value(), in);
+    };
+    return run_tuners(site.tuners, ids, inside, context_);
+  }
   at::Tensor run_conv(const ConvSite& site, const at::Tensor& x) {
     const auto inside = [&](const at::Tensor& in) {
-      return at::conv2d(in, site.weight.value(), site.bias.value(), site.stride, site.padding);
+      return at::conv2d(in, site.weight.value(), site.bias.value(), site.stride, site.padding,
+                        site.dilation, site.groups);
     };
     return run_tuners(site.tuners, x, inside, context_);
   }
@@ -256,6 +291,25 @@ class SkipNet : public SmallNetwork {
   at::Tensor up(const std::string& path, const at::Tensor& h, const at::Tensor& skip) {
     const auto inside = [&](const at::Tensor& in) { return run(path + ".conv", in); };
     return larger(run(path, at::cat({h, skip}, 1), inside).tanh(), 2);
+  }
+};
+
+/// Convolutions of several kinds, an embedding of each picture's number and a linear layer; in
+/// Python it is in tests/oracle/conv_net.py.
+class ConvNet : public SmallNetwork {
+ public:
+  ConvNet() {
+    conv("stem", 3, 6);
+    conv("grouped", 6, 8, ConvShape{.stride = {2, 2}, .groups = 2});
+    conv("wide", 8, 6, ConvShape{.kernel = {5, 3}, .padding = {2, 1}, .bias = false});
+    conv("point", 6, 4, ConvShape{.kernel = {1, 1}, .padding = {0, 0}});
+    embedding("labels", 7, 4);
+    linear("head", 4, 5);
+  }
+  at::Tensor pass(const at::Tensor& x, const at::Tensor&) override {
+    at::Tensor h = x;
+    for (const char* layer : {"stem", "grouped", "wide", "point"}) h = run(layer, h).tanh();
+    return run("head", h.mean({2, 3}).add(run("labels", at::arange(x.size(0)))));
   }
 };
 

@@ -8,6 +8,7 @@
 namespace tunefleet::tuners {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -242,10 +243,36 @@ TEST_P(SwiftModelFloatTest, TwoActiveAdaptersMayNotReplaceOneParameter) {
 TEST_P(SwiftModelFloatTest, MergingNeedsAnActiveAdapterAndTheBasesWeight) {
   add("a", {.modules_to_save = {"lm_head"}});
   add("b", {.target_modules = {.names = {"lm_head"}}});
-  EXPECT_THAT(swift_.merge({"b"}).error().message, HasSubstr("b, lm_head"));
+  EXPECT_THAT(swift_.merge({"b"}).error().message, HasSubstr("b, lm_head.weight"));
   ASSERT_TRUE(swift_.deactivate_adapter("b"));
   EXPECT_THAT(swift_.merge({"b"}).error().message, HasSubstr("activate it first"));
   EXPECT_TRUE(swift_.merge());
+}
+
+TEST_P(SwiftModelFloatTest, MergingTakesNoBiasFromTheAdapterThatReplacesIt) {
+  add("biases", {.target_modules = {.names = {"up_proj"}}, .bias = "all"});
+  add_random("plain", {.target_modules = {.names = {"q_proj"}}});
+  EXPECT_TRUE(swift_.merge({"plain"})) << "it changes no bias";
+  ASSERT_TRUE(swift_.unmerge());
+  add_random("own", {.target_modules = {.names = {"q_proj"}}, .lora_bias = true});
+  const Status status = swift_.merge({"own"});
+  ASSERT_FALSE(status);
+  EXPECT_THAT(status.error().message, HasSubstr("own, model.layers.0.self_attn.q_proj.bias"));
+  EXPECT_TRUE(model_.site("model.layers.0.self_attn.q_proj").bias.value().requires_grad());
+  EXPECT_TRUE(swift_.merge()) << "both together";
+}
+
+TEST_P(SwiftModelFloatTest, WhatReplacesAMergedParameterCannotBeActivatedBesideIt) {
+  add("saved", {.target_modules = {.names = {"up_proj"}}, .modules_to_save = {"lm_head"}});
+  ASSERT_TRUE(swift_.deactivate_adapter("saved"));
+  add_random("tuned", {.target_modules = {.names = {"lm_head"}}});
+  ASSERT_TRUE(swift_.merge({"tuned"}));
+  const Status status = swift_.activate_adapter("saved");
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().code, ErrorCode::kConflict);
+  EXPECT_THAT(status.error().message, HasSubstr("tuned, lm_head.weight"));
+  EXPECT_THAT(swift_.active_adapters(), ElementsAre("tuned"));
+  EXPECT_TRUE(swift_.set_active_adapters({"saved"}));
 }
 
 TEST_P(SwiftModelFloatTest, RefusesARankLargerThanTheLayer) {
@@ -275,17 +302,17 @@ TEST_P(SwiftModelFloatTest, KindsOfModulesToSaveBecomeNames) {
                           "model.layers.1.input_layernorm", "model.norm"));
 }
 
-TEST_P(SwiftModelFloatTest, TellsWhatTrainsInSwiftsWords) {
+TEST_P(SwiftModelFloatTest, TellsWhatTrainsInTheDocumentsWords) {
   add("default", {.target_modules = {.names = {"q_proj"}}});
   // embeddings 66 (tied), two layers of 6 + 42 + 28 + 24 + 54 + 54, the norm 6; LoRA twice 2 * 6 +
   // 6 * 2.
-  EXPECT_EQ(
-      swift_.get_trainable_parameters(),
-      "trainable params: 48 || all params: 536 || trainable%: 8.9552|| cuda memory: 0.00GiB.");
-  EXPECT_THAT(swift_.get_trainable_parameters(10.0), HasSubstr("cuda memory: 10.00GiB."));
+  // In millions to four decimals: 48 of 536 are less than one of the last, and five.
+  EXPECT_EQ(swift_.get_trainable_parameters(),
+            "trainable params: 0M || all params: 0.0005M || trainable%: 8.96% || "
+            "cuda memory: 0GiB.");
   ASSERT_TRUE(swift_.merge());
   EXPECT_THAT(swift_.get_trainable_parameters(),
-              HasSubstr("trainable params: 0 || all params: 536 "));
+              HasSubstr("trainable params: 0M || all params: 0.0005M || trainable%: 0.00% "));
 }
 
 TEST_P(SwiftModelFloatTest, ParameterGroupsSplitByDecayAndByLoraPlus) {
@@ -312,10 +339,18 @@ TEST_P(SwiftModelFloatTest, ParameterGroupsSplitByDecayAndByLoraPlus) {
   EXPECT_EQ(groups[2].weight_decay, 0.0);
 }
 
-TEST_P(SwiftModelFloatTest, MillionsAreGroupedByCommas) {
-  TinyModel& model = model_;
-  model.parameter("model.norm.weight").base = at::zeros({1'234'567});
-  EXPECT_THAT(swift_.get_trainable_parameters(), HasSubstr("all params: 1,235,049 "));
+TEST_P(SwiftModelFloatTest, TheDocumentsNumbersGiveTheDocumentsText) {
+  // The rest of the model has 482 numbers, that of the adapter 36; one number stands for all.
+  const auto of_size = [](int64_t numbers) { return at::zeros({1}).expand({numbers}); };
+  model_.parameter("model.norm.weight").base = of_size(900'000'000 - 482);
+  add("default", {.target_modules = {.names = {"q_proj"}}});
+  swift_.find_adapter("default")->tensors()[0].tensor.set_data(of_size(100'000'000 - 36));
+  EXPECT_EQ(swift_.get_trainable_parameters(10.0),
+            "trainable params: 100M || all params: 1000M || trainable%: 10.00% || cuda memory: "
+            "10GiB.");
+  model_.parameter("model.norm.weight").base = of_size(2'441'718);
+  EXPECT_THAT(swift_.get_trainable_parameters(0.256),
+              AllOf(HasSubstr("all params: 102.4422M "), HasSubstr("cuda memory: 0.26GiB.")));
 }
 
 }  // namespace

@@ -125,7 +125,8 @@ const TunerSchema& AdaloraOptions::schema() {
       .fixed = fixed_rows(),
       .make = &make_options<AdaloraOptions>,
       .clone = &clone_options<AdaloraOptions>,
-      .check = &checked<AdaloraOptions, &validate>};
+      .check = &checked<AdaloraOptions, &validate>,
+      .rank_key = "init_r"};
   return schema;
 }
 

@@ -36,7 +36,8 @@ const TunerSchema& HiraOptions::schema() {
             .limits = at_least(1)}}),
       .fixed = {{"fan_in_fan_out", "false"}},
       .make = &make_options<HiraOptions>,
-      .clone = &clone_options<HiraOptions>};
+      .clone = &clone_options<HiraOptions>,
+      .rank_key = "r"};
   return schema;
 }
 

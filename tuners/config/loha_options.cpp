@@ -59,7 +59,8 @@ const TunerSchema& LohaOptions::schema() {
                                   .can_merge = true,
                                   .options = with_common_rows<LohaOptions>(own_rows()),
                                   .make = &make_options<LohaOptions>,
-                                  .clone = &clone_options<LohaOptions>};
+                                  .clone = &clone_options<LohaOptions>,
+                                  .rank_key = "r"};
   return schema;
 }
 

@@ -146,7 +146,8 @@ const TunerSchema& LoraOptions::schema() {
       .make = &make_options<LoraOptions>,
       .clone = &clone_options<LoraOptions>,
       .check = &checked<LoraOptions, &validate>,
-      .normalise = &normalise};
+      .normalise = &normalise,
+      .rank_key = "r"};
   return schema;
 }
 

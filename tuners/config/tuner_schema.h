@@ -79,6 +79,9 @@ struct TunerSchema {
   std::shared_ptr<void> (*clone)(const void*);  ///< A copy to change.
   Status (*check)(const void*) = nullptr;       ///< What limits cannot say; may be null.
   void (*normalise)(void*) = nullptr;           ///< Older spellings of values; may be null.
+  /// The option that is the rank of a factor a layer bounds ("r"): see rank_limit.h. Empty: none
+  /// is.
+  std::string_view rank_key = {};
 };
 
 /// The member of T that `Member` points to, as a TunerOption's `ref`.

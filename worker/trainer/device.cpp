@@ -1,6 +1,7 @@
 #include "worker/trainer/device.h"
 
 #include <ATen/Parallel.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <sched.h>
 #include <sys/resource.h>
 
@@ -44,6 +45,13 @@ int64_t peak_resident_bytes() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return static_cast<int64_t>(usage.ru_maxrss) * 1024;
+}
+
+int64_t peak_device_bytes(at::Device device) {
+  if (device.is_cpu()) return 0;
+  using c10::CachingAllocator::StatType;
+  const auto stats = c10::getDeviceAllocator(device.type())->getDeviceStats(device.index());
+  return stats.allocated_bytes[static_cast<size_t>(StatType::AGGREGATE)].peak;
 }
 
 }  // namespace tunefleet::trainer

@@ -22,5 +22,7 @@ void set_threads(int local_size);
 
 /// Bytes of main memory this process has had at most.
 int64_t peak_resident_bytes();
+/// Bytes of a GPU's memory that tensors of this process have had at most; 0 for the CPU.
+int64_t peak_device_bytes(at::Device device);
 
 }  // namespace tunefleet::trainer

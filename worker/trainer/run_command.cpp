@@ -127,7 +127,8 @@ Result<nlohmann::json> train(Run& run, const std::filesystem::path& model_direct
   }
   if (first) {
     for (const auto& note : data->notes) log::info(note);
-    log::info(swift.get_trainable_parameters());
+    const auto device_bytes = static_cast<double>(peak_device_bytes((*model)->device()));
+    log::info(swift.get_trainable_parameters(device_bytes / 0x1p30));
   }
   auto log = TrainingLog::open(first ? run.output : std::filesystem::path());
   if (!log) return fail(log.error());

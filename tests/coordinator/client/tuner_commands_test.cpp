@@ -1,9 +1,11 @@
 #include "coordinator/client/tuner_commands.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -13,7 +15,11 @@
 #include "coordinator/client/adapter_summary.h"
 #include "coordinator/client/command.h"
 #include "coordinator/client/text_format.h"
+#include "coordinator/client/training_methods.h"
+#include "proto/job_fields.h"
+#include "proto/job_spec_parser.h"
 #include "storage/safetensors.h"
+#include "tuners/config/job_options.h"
 #include "tuners/config/tuner_list.h"
 
 namespace tunefleet::coordinator {
@@ -50,16 +56,20 @@ TEST(TunersCommand, FitsAnOrdinaryTerminal) {
   expect_narrow(tuners_table(), kTunersWidth);
   for (const auto* schema : tuners::tuner_schemas())
     expect_narrow(tuner_page(*schema), kTunersWidth);
+  expect_narrow(training_methods_table(kTunersWidth), kTunersWidth);
+  for (const auto& method : training_methods())
+    expect_narrow(training_method_page(method, kTunersWidth), kTunersWidth);
 }
 
 TEST(TunersCommand, TellsEveryTunerAndEveryOption) {
   const auto outcome = run(&run_tuners, {"tunefleet tuners", "--json"});
   EXPECT_EQ(outcome.code, kExitOk);
   const auto all = json::parse(outcome.out);
-  ASSERT_EQ(all.size(), tuners::tuner_schemas().size());
-  for (size_t i = 0; i < all.size(); ++i) {
+  ASSERT_EQ(all.size(), tuners::tuner_schemas().size() + training_methods().size());
+  for (size_t i = 0; i < tuners::tuner_schemas().size(); ++i) {
     const auto& schema = *tuners::tuner_schemas()[i];
     EXPECT_EQ(all[i]["name"], schema.name);
+    EXPECT_EQ(all[i]["adapter"], true);
     ASSERT_EQ(all[i]["options"].size(), schema.options.size()) << schema.name;
     const auto page = tuner_page(schema);
     for (const auto& option : schema.options) EXPECT_THAT(page, HasSubstr(option.key));
@@ -84,7 +94,60 @@ TEST(TunersCommand, TellsOneTuner) {
       AllOf(HasSubstr("arXiv:2106.09685"), HasSubstr("(lora_rank)"), HasSubstr("At least 1.")));
 }
 
+TEST(TunersCommand, ListsWaysOfTrainingThatAreNoAdapters) {
+  const auto table = run(&run_tuners, {"tunefleet tuners"}).out;
+  for (const char* name :
+       {"full", "lisa", "galore", "q-galore", "lora+", "liger", "unsloth", "neftune"}) {
+    EXPECT_THAT(table, HasSubstr(std::string("\n") + name)) << name;
+    EXPECT_NE(find_training_method(name), nullptr) << name;
+  }
+  const auto all = json::parse(run(&run_tuners, {"tunefleet tuners", "--json"}).out);
+  for (const auto& each : all) {
+    if (each["name"] == "lisa") {
+      EXPECT_EQ(each["adapter"], false);
+    }
+  }
+}
+
+TEST(TunersCommand, TellsAMethodsJobKeysWithTheirDefaults) {
+  const auto page = run(&run_tuners, {"tunefleet tuners", "galore"}).out;
+  EXPECT_THAT(page,
+              AllOf(HasSubstr("arXiv:2403.03507"), HasSubstr("galore_update_proj_gap  whole "),
+                    HasSubstr("use_galore: true"), HasSubstr("50")));
+  const auto lisa = json::parse(run(&run_tuners, {"tunefleet tuners", "lisa", "--json"}).out);
+  EXPECT_EQ(lisa["settings"], "tuner_type: full, lisa_activated_layers: 2");
+  EXPECT_EQ(lisa["options"][1]["key"], "lisa_step_interval");
+  EXPECT_EQ(lisa["options"][1]["default"], 20);
+  EXPECT_EQ(lisa["options"][1]["limits"]["min"], 1);
+  EXPECT_THAT(run(&run_tuners, {"tunefleet tuners", "q_galore"}).out,
+              HasSubstr("galore_cos_threshold"));
+  EXPECT_THAT(run(&run_tuners, {"tunefleet tuners", "neftune"}).out,
+              AllOf(HasSubstr("noise_alpha"), HasSubstr("neftune_noise_alpha: 5")));
+}
+
+/// What turns a method on is a job's YAML that the parser takes.
+TEST(TrainingMethods, SettingsAreThoseOfAJob) {
+  for (const auto& method : training_methods()) {
+    const auto text = fmt::format("{{model: m, dataset: d.jsonl, {}}}", method.settings);
+    const auto spec = to_result(parse_job_yaml(text, "job.yaml", tuners::check_tuners));
+    EXPECT_TRUE(spec) << method.name << ": " << spec.error().message;
+  }
+}
+
+TEST(TrainingMethods, EveryKeyOfTheirSectionsBelongsToOne) {
+  for (const auto& field : job_fields()) {
+    if (field.section != "Full tuning" && field.section != "GaLore") continue;
+    const bool known =
+        std::any_of(training_methods().begin(), training_methods().end(), [&](const auto& method) {
+          return std::find(method.keys.begin(), method.keys.end(), field.key) != method.keys.end();
+        });
+    EXPECT_TRUE(known) << "add the key to a method of training_methods.cpp: " << field.key;
+  }
+}
+
 TEST(TunersCommand, NamesTheNearestOfAnUnknownTuner) {
+  EXPECT_THAT(run(&run_tuners, {"tunefleet tuners", "galroe"}).err,
+              HasSubstr("did you mean galore?"));
   const auto outcome = run(&run_tuners, {"tunefleet tuners", "lroa"});
   EXPECT_EQ(outcome.code, kExitUsage);
   EXPECT_THAT(outcome.err, HasSubstr("did you mean lora?"));

@@ -147,9 +147,11 @@ TEST_P(MsSwiftLanguageTest, WritesTheSameFiles) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, MsSwiftLanguageTest,
-                         testing::Values("llamapro", "llamapro_groups", "adapter", "adapter_layers",
-                                         "longlora", "longlora_half", "lora_and_adapter",
-                                         "adapter_two", "part", "part_and_lora"),
+                         testing::Values("lora", "lora_rslora", "lora_dora", "lora_embedding",
+                                         "lora_saved", "lora_two", "llamapro", "llamapro_groups",
+                                         "adapter", "adapter_layers", "longlora", "longlora_half",
+                                         "lora_and_adapter", "adapter_two", "part",
+                                         "part_and_lora"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace

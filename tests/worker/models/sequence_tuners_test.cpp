@@ -7,6 +7,7 @@
 #include "tests/worker/models/tiny_model.h"
 #include "tuners/config/llama_pro_options.h"
 #include "tuners/config/long_lora_options.h"
+#include "tuners/config/lora_options.h"
 #include "tuners/config/virtual_token_options.h"
 #include "tuners/neftune.h"
 #include "tuners/peft_files.h"
@@ -356,6 +357,20 @@ TEST_F(SequenceTunersTest, LongLoraTrainsTheEmbeddingOfATiedModelOnce) {
   for (const auto& path : trained_paths(swift))
     embeddings += path.find("embed") != std::string::npos;
   EXPECT_EQ(embeddings, 1U);
+}
+
+TEST_F(SequenceTunersTest, AnEmbeddingThatAnotherAdapterReplacesTakesNoMergedUpdate) {
+  using tuners::LoraOptions;
+  expect_ok(swift_.add_adapter("saved", LoraOptions{.r = 2,
+                                                    .target_modules = {.names = {"q_proj"}},
+                                                    .modules_to_save = {"embed_tokens"}}));
+  expect_ok(swift_.add_adapter("low",
+                               LoraOptions{.r = 2, .target_modules = {.names = {"embed_tokens"}}}));
+  const auto status = swift_.merge({"low"});
+  ASSERT_FALSE(status);
+  EXPECT_THAT(status.error().message, HasSubstr("low, model.embed_tokens.weight"));
+  EXPECT_TRUE(model_->parameters().front()->value().requires_grad()) << "the copy still trains";
+  expect_ok(swift_.merge());
 }
 
 TEST_F(SequenceTunersTest, LongLoraNamesTheNearestParameter) {

@@ -87,6 +87,17 @@ TEST_F(SwiftDocumentTest, PrepareModelCanBeCalledRepeatedly) {
   EXPECT_THAT(again.error().message, HasSubstr("second"));
 }
 
+TEST_F(SwiftDocumentTest, PrepareModelTakesAModelThatHasTunersAndOneConfig) {
+  const auto model = Swift::prepare_model(*model_, {{"first", lora()}});
+  ASSERT_TRUE(model);
+  ASSERT_TRUE(Swift::prepare_model(**model, BottleneckOptions{.adapter_length = 8}));
+  EXPECT_THAT((*model)->active_adapters(), ElementsAre("first", "default"));
+  const auto again = Swift::prepare_model(**model, lora());
+  ASSERT_FALSE(again);
+  EXPECT_EQ(again.error().code, ErrorCode::kConflict);
+  EXPECT_THAT(again.error().message, HasSubstr("default"));
+}
+
 TEST_F(SwiftDocumentTest, MergeAndUnloadLeavesAPlainModelThatHasLearned) {
   const auto model = Swift::prepare_model(*model_, lora());
   ASSERT_TRUE(Swift::prepare_model(**model, {{"second", lora({"q_proj", "up_proj"})}}));
@@ -257,11 +268,12 @@ TEST_F(SwiftDocumentTest, EachThreadHasItsOwnActiveAdaptersWhenAsked) {
   EXPECT_TRUE(at::equal(logits(), base_));
 }
 
-TEST_F(SwiftDocumentTest, GetTrainableParametersSpeaksAsMsSwiftDoes) {
+TEST_F(SwiftDocumentTest, GetTrainableParametersHasTheDocumentsFormat) {
   const auto model = Swift::prepare_model(*model_, lora());
   EXPECT_THAT((*model)->get_trainable_parameters(),
-              testing::MatchesRegex("trainable params: [0-9,]+ \\|\\| all params: [0-9,]+ \\|\\| "
-                                    "trainable%: [0-9.]+\\|\\| cuda memory: 0.00GiB\\."));
+              testing::MatchesRegex("trainable params: 0[.][0-9]+M [|][|] all params: 0[.][0-9]+M "
+                                    "[|][|] trainable%: [0-9]+[.][0-9][0-9]% [|][|] "
+                                    "cuda memory: 0GiB[.]"));
 }
 
 }  // namespace

@@ -217,6 +217,18 @@ Cases sequence_cases() {
 
 Cases network_cases() {
   return {
+      {.tuner = "lora",
+       .options = R"({"r": 2, "target_modules": ["down.1", "mid", "conv_in"]})",
+       .label = "conv",
+       .network = "skip_net",
+       .target = "mid"},
+      {.tuner = "lora",
+       .options = R"({"r": 3, "use_dora": true, "target_modules": ["mid", "conv_out"]})",
+       .label = "conv_dora",
+       .network = "skip_net",
+       .reads_base = true,
+       .whole_gradient = false,
+       .target = "mid"},
       {.tuner = "prompt",
        .options = R"({"dim": 8, "target_modules": "blocks\\.\\d+", "prompt_length": 3})",
        .network = "token_net",

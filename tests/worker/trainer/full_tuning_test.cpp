@@ -131,7 +131,7 @@ INSTANTIATE_TEST_SUITE_P(Models, SavedModel,
                                           testing::Values(uint64_t{3'000}, tuners::kShardBytes)));
 
 TEST(Lisa, ValuesAreMsSwifts) {
-  const auto golden = read_golden("lisa");
+  const tuners::MsSwiftCase golden("lisa");
   const auto model = small_llama();
   FullyTuned tuned(*model);
   AdamW optimizer(one_group(tuned.swift), {.beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-6});

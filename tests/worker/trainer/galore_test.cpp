@@ -5,7 +5,7 @@
 
 #include <stdexcept>
 
-#include "tests/worker/trainer/golden.h"
+#include "tests/tuners/ms_swift_case.h"
 
 namespace tunefleet::trainer {
 namespace {
@@ -29,7 +29,7 @@ std::vector<OptimizerGroup> golden_groups(std::map<std::string, at::Tensor>& wei
 class GaloreValues : public testing::TestWithParam<std::string> {};
 
 TEST_P(GaloreValues, AreMsSwifts) {
-  const auto golden = read_golden("galore_" + GetParam());
+  const tuners::MsSwiftCase golden("galore_" + GetParam());
   const auto& adamw = golden.facts["adamw"];
   const auto& galore = golden.facts["galore"];
   std::map<std::string, at::Tensor> weights;
@@ -74,7 +74,7 @@ INSTANTIATE_TEST_SUITE_P(ProjTypes, GaloreValues,
                          testing::Values("std", "reverse_std", "left", "right", "full"));
 
 TEST(QGaloreProjector, IsTheirs) {
-  const auto golden = read_golden("q_galore");
+  const tuners::MsSwiftCase golden("q_galore");
   const auto& settings = golden.facts["projector"];
   for (const std::string name : {"tall", "wide"}) {
     GaloreProjector projector({.rank = settings["rank"],

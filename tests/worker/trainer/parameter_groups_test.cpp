@@ -5,6 +5,7 @@
 #include <set>
 
 #include "tests/worker/trainer/small_llama.h"
+#include "tuners/config/bottleneck_options.h"
 #include "tuners/config/lora_options.h"
 #include "worker/trainer/make_optimizer.h"
 
@@ -22,9 +23,14 @@ LoraOptions lora(std::vector<std::string> targets, std::vector<std::string> save
   return options;
 }
 
+LoraOptions with_embedding_rate(LoraOptions options, double rate) {
+  options.lorap_emb_lr = rate;
+  return options;
+}
+
 struct Case {
   std::string name;
-  LoraOptions options;
+  tuners::TunerOptions options;
 };
 
 void PrintTo(const Case& each, std::ostream* out) { *out << each.name; }
@@ -33,7 +39,7 @@ class LoraPlusGroups : public testing::TestWithParam<Case> {};
 
 /// Order, rates, decay and members are ms-swift's, less its empty groups.
 TEST_P(LoraPlusGroups, AreMsSwifts) {
-  const auto golden = read_golden("lora_plus");
+  const tuners::MsSwiftCase golden("lora_plus");
   const auto model = small_llama();
   tuners::SwiftModel swift(*model);
   const auto added = swift.add_adapter("default", GetParam().options);
@@ -56,11 +62,13 @@ TEST_P(LoraPlusGroups, AreMsSwifts) {
 
 INSTANTIATE_TEST_SUITE_P(
     Cases, LoraPlusGroups,
-    testing::Values(Case{"linear", lora({"q_proj", "up_proj"}, {}, 16.0)},
-                    Case{"saved", lora({"q_proj"}, {"model.norm", "lm_head"}, 16.0)},
-                    Case{"off", lora({"q_proj"}, {}, std::nullopt)},
-                    Case{"llama_norms",
-                         lora({"q_proj"}, {"input_layernorm", "embed_tokens"}, 2.0)}),
+    testing::Values(
+        Case{"linear", lora({"q_proj", "up_proj"}, {}, 16.0)},
+        Case{"embedding", with_embedding_rate(lora({"q_proj", "embed_tokens"}, {}, 4.0), 5e-6)},
+        Case{"saved", lora({"q_proj"}, {"model.norm", "lm_head"}, 16.0)},
+        Case{"off", lora({"q_proj"}, {}, std::nullopt)},
+        Case{"adapter", tuners::BottleneckOptions{.adapter_length = 8}},
+        Case{"llama_norms", lora({"q_proj"}, {"input_layernorm", "embed_tokens"}, 2.0)}),
     [](const auto& info) { return info.param.name; });
 
 /// The optimizer of a job takes the groups: B moves by the ratio as far as A in Adam's first step.

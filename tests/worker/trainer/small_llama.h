@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/worker/trainer/golden.h"
+#include "tests/tuners/ms_swift_case.h"
 #include "tuners/full_adapter.h"
 #include "tuners/swift_model.h"
 #include "worker/models/decoder.h"
