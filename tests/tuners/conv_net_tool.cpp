@@ -11,6 +11,7 @@
 //   says
 //     ({"combination_type": …}) and writes what merging the result adds to each weight, by layer
 #include <ATen/Functions.h>
+#include <ATen/core/grad_mode.h>
 
 #include <iostream>
 #include <map>

@@ -1,6 +1,7 @@
 #include "tuners/reft.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gmock/gmock.h>
 
 #include "tests/tuners/ms_swift_case.h"

@@ -1,4 +1,5 @@
 // Laws of the tuners of small networks, and what is refused.
+#include <ATen/core/grad_mode.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

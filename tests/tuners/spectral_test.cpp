@@ -1,6 +1,7 @@
 // Sparse products, and the tuners that train a few entries of a transform: forward and gradients
 // against the dense update.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include "tests/tuners/tiny_model.h"

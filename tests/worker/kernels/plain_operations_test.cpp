@@ -1,3 +1,5 @@
+#include <torch/csrc/autograd/function.h>
+
 #include <functional>
 #include <map>
 

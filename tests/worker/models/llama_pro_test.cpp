@@ -1,5 +1,6 @@
 #include "tuners/llama_pro.h"
 
+#include <ATen/core/grad_mode.h>
 #include <gmock/gmock.h>
 
 #include <cstdio>
@@ -21,19 +22,6 @@ using tuners::LlamaProOptions;
 using tuners::LoraOptions;
 using tuners::SwiftModel;
 
-<<<<<<< HEAD
-at::Tensor logits_of(const Decoder& model) {
-  const at::NoGradGuard no_grad;
-  const tuners::ForwardContext context;
-  return model.logits(model.hidden_states(single_sequence(some_ids(9)), context), context);
-}
-
-void expect_ok(const Status& status) {
-  if (!status) throw std::runtime_error(status.error().message);
-}
-
-=======
->>>>>>> kernels
 std::vector<std::string> parameter_paths(Decoder& model) {
   std::vector<std::string> paths;
   for (const auto* slot : model.parameters()) paths.push_back(slot->path);
@@ -42,14 +30,7 @@ std::vector<std::string> parameter_paths(Decoder& model) {
 
 /// As if it had been trained, but near the start.
 void randomise(const SwiftModel& swift, const std::string& name) {
-<<<<<<< HEAD
-  const at::NoGradGuard no_grad;
-  at::manual_seed(5);
-  for (const auto& each : swift.find_adapter(name)->tensors())
-    each.tensor.add_(at::randn_like(each.tensor).mul(0.1));
-=======
   models::randomise(*swift.find_adapter(name), 0.1);
->>>>>>> kernels
 }
 
 /// The numbers of the layers whose parameters train.

@@ -1,3 +1,4 @@
+#include <ATen/core/grad_mode.h>
 #include <gmock/gmock.h>
 
 #include <filesystem>
@@ -27,22 +28,9 @@ using tuners::PromptTuningOptions;
 using tuners::PTuningOptions;
 using tuners::SwiftModel;
 
-<<<<<<< HEAD
-void expect_ok(const Status& status) {
-  if (!status) throw std::runtime_error(status.error().message);
-}
-
-at::Tensor logits_of(const Decoder& model, const std::vector<int32_t>& ids = some_ids(9),
-                     bool training = false) {
-  const at::NoGradGuard no_grad;
-  const ForwardContext context{.training = training,
-                               .token_keys = at::arange(static_cast<int64_t>(ids.size()))};
-  return model.logits(model.hidden_states(single_sequence(ids), context), context);
-=======
 /// What the model gives in training.
 at::Tensor training_logits(const Decoder& model, const std::vector<int32_t>& ids = some_ids(9)) {
   return logits_of(model, single_sequence(ids), true);
->>>>>>> kernels
 }
 
 std::set<std::string> trained_paths(const SwiftModel& swift) {
@@ -58,17 +46,6 @@ at::Tensor tensor_of(const SwiftModel& swift, const std::string& key) {
   throw std::out_of_range(key);
 }
 
-<<<<<<< HEAD
-void randomise(const SwiftModel& swift, const std::string& name = "default") {
-  const at::NoGradGuard no_grad;
-  at::manual_seed(5);
-  for (const auto& each : swift.find_adapter(name)->tensors()) {
-    if (each.trains) each.tensor.add_(at::randn_like(each.tensor).mul(0.2));
-  }
-}
-
-=======
->>>>>>> kernels
 class SequenceTunersTest : public testing::Test {
  protected:
   const TinyModel stored_{};
@@ -147,17 +124,10 @@ TEST(NeftuneTest, KeepsTheEmbeddingsDtype) {
 TEST_F(SequenceTunersTest, NeftuneActsInTrainingOnly) {
   const auto base = logits_of(*model_);
   expect_ok(swift_.add_adapter("noise", tuners::NeftuneOptions{}));
-<<<<<<< HEAD
-  EXPECT_TRUE(at::equal(logits_of(*model_), base));
-  EXPECT_FALSE(at::allclose(logits_of(*model_, some_ids(9), true), base, 1e-3, 1e-3));
-  expect_ok(swift_.deactivate_adapter("noise"));
-  EXPECT_TRUE(at::equal(logits_of(*model_, some_ids(9), true), base));
-=======
   EXPECT_TRUE(at::equal(logits_of(*model_), base));
   EXPECT_FALSE(at::allclose(training_logits(*model_), base, 1e-3, 1e-3));
   expect_ok(swift_.deactivate_adapter("noise"));
   EXPECT_TRUE(at::equal(training_logits(*model_), base));
->>>>>>> kernels
 }
 
 TEST_F(SequenceTunersTest, AModelTakesOneNeftune) {
@@ -303,15 +273,9 @@ TEST_F(SequenceTunersTest, DropoutInTheLstmIsDrawnByTheStep) {
                                                          .encoder_reparameterization_type = "LSTM",
                                                          .encoder_hidden_size = 5,
                                                          .encoder_dropout = 0.5}));
-<<<<<<< HEAD
-  const auto first = logits_of(*model_, some_ids(9), true);
-  EXPECT_TRUE(at::equal(logits_of(*model_, some_ids(9), true), first));
-  EXPECT_FALSE(at::equal(logits_of(*model_), first));
-=======
   const auto first = training_logits(*model_);
   EXPECT_TRUE(at::equal(training_logits(*model_), first));
   EXPECT_FALSE(at::equal(logits_of(*model_), first));
->>>>>>> kernels
 }
 
 // ---- LongLoRA ---------------------------------------------------------------------------------
@@ -331,15 +295,9 @@ TEST_F(SequenceTunersTest, GroupsOfAttentionSeeThePrefixAndThemselvesOnly) {
   for (int64_t t = 0; t < 8; ++t)
     EXPECT_FALSE(at::allclose(before[t], plain[t], 1e-3, 1e-3)) << "sees no prefix: " << t;
   ids[0] = (ids[0] + 1) % TinyModel::kVocabulary;
-<<<<<<< HEAD
-  const auto after = logits_of(*model, ids, true);
-  EXPECT_FALSE(at::allclose(after.narrow(0, 0, 2), before.narrow(0, 0, 2), 1e-4, 1e-4));
-  EXPECT_TRUE(at::equal(after.narrow(0, 2, 6), before.narrow(0, 2, 6)));
-=======
   const auto after = training_logits(*model, ids);
   EXPECT_FALSE(at::allclose(after.narrow(0, 0, 2), before.narrow(0, 0, 2), 1e-4, 1e-4));
   EXPECT_TRUE(at::equal(after.narrow(0, 2, 6), before.narrow(0, 2, 6)));
->>>>>>> kernels
 }
 
 TEST_F(SequenceTunersTest, LongLoraTrainsTheEmbeddingOfATiedModelOnce) {

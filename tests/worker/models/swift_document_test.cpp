@@ -1,6 +1,7 @@
 // The interface list of ms-swift's document "Using Tuners", in its order, one test for each entry.
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gmock/gmock.h>
 
 #include <filesystem>

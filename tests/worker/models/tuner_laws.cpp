@@ -60,16 +60,6 @@ const tuners::ForwardContext& loss_context() {
   return context;
 }
 
-<<<<<<< HEAD
-void add_noise(const tuners::Adapter& adapter, double deviation) {
-  const at::NoGradGuard no_grad;
-  for (const auto& each : adapter.tensors()) {
-    if (each.trains) each.tensor.add_(at::randn_like(each.tensor, at::kFloat).mul(deviation));
-  }
-}
-
-=======
->>>>>>> kernels
 }  // namespace
 
 const std::vector<LawModel>& law_models() {

@@ -1,4 +1,5 @@
 // Laws of training: gradients, what trains, tuners side by side.
+#include <ATen/core/grad_mode.h>
 #include <gmock/gmock.h>
 
 #include "tests/worker/models/tuner_laws.h"
@@ -53,8 +54,7 @@ TEST_P(TunerTrainingLaws, OnlyTheDeclaredTensorsTrain) {
     }
   }
   for (const auto& each : tuned.adapter().tensors()) {
-    EXPECT_EQ(!at::equal(before[each.path], each.tensor), each.trains || each.derived)
-        << each.path;
+    EXPECT_EQ(!at::equal(before[each.path], each.tensor), each.trains || each.derived) << each.path;
   }
   for (const auto& [slot, value] : base) {
     EXPECT_FALSE(slot->base.requires_grad()) << slot->path;
