@@ -296,7 +296,10 @@ const Fields kGaloreFields{
 const Fields kServiceFields{
     {"name", "Service", &JobSpec::name,
      "Shown in lists, and part of the tuned model's name; at most 64 bytes, without / and :."},
-    {"workers", "Service", &JobSpec::workers, "Ranks that train together.", between(1, 4096)},
+    {"workers", "Service", &JobSpec::workers,
+     "Ranks that train together; min..max: as many as there is room for, and the service may "
+     "change it.",
+     between(1, 4096)},
     {"priority", "Service", &JobSpec::priority, "Higher starts first.", between(-1000, 1000)},
     {"device",
      "Service",
@@ -330,6 +333,7 @@ struct KindText {
   std::string_view operator()(std::map<std::string, std::string> JobSpec::*) const {
     return "map of maps";
   }
+  std::string_view operator()(WorkerRange JobSpec::*) const { return "whole number or range"; }
 };
 
 }  // namespace

@@ -14,12 +14,14 @@
 namespace tunefleet {
 
 /// Where a key's value lives; its type says how the value is read and written.
-using FieldMember = std::variant<
-    std::string JobSpec::*, std::optional<std::string> JobSpec::*, int64_t JobSpec::*,
-    std::optional<int64_t> JobSpec::*, double JobSpec::*, std::optional<double> JobSpec::*,
-    bool JobSpec::*, std::optional<bool> JobSpec::*, std::vector<std::string> JobSpec::*,
-    std::vector<int64_t> JobSpec::*, std::map<std::string, int64_t> JobSpec::*,
-    std::map<std::string, double> JobSpec::*, std::map<std::string, std::string> JobSpec::*>;
+using FieldMember =
+    std::variant<std::string JobSpec::*, std::optional<std::string> JobSpec::*, int64_t JobSpec::*,
+                 std::optional<int64_t> JobSpec::*, double JobSpec::*,
+                 std::optional<double> JobSpec::*, bool JobSpec::*, std::optional<bool> JobSpec::*,
+                 std::vector<std::string> JobSpec::*, std::vector<int64_t> JobSpec::*,
+                 std::map<std::string, int64_t> JobSpec::*,
+                 std::map<std::string, double> JobSpec::*,
+                 std::map<std::string, std::string> JobSpec::*, WorkerRange JobSpec::*>;
 
 /// One key of the job file. The table of them drives reading, writing, checking and documentation.
 struct JobField {

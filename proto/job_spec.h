@@ -9,6 +9,17 @@
 
 namespace tunefleet {
 
+/// How many ranks a job runs on. A step trains on the same rows whatever the number is.
+struct WorkerRange {
+  int64_t min = 1;
+  int64_t max = 1;  ///< Above min: elastic, the service chooses within.
+  bool operator==(const WorkerRange&) const = default;
+};
+/// "2", "2..8".
+std::string range_text(const WorkerRange& range);
+/// The range that range_text() or a whole number says; nothing for anything else.
+std::optional<WorkerRange> worker_range_of(const nlohmann::json& value);
+
 /// One fine-tuning job as its author wrote it: keys and defaults are those of `swift sft` (ms-swift 4.x),
 /// ours follow at the end. A value; see job_spec_parser.h for reading it and proto/job_spec.md for every key.
 /// An optional without a value means "not set", and what that means stands at the field.
@@ -145,7 +156,7 @@ struct JobSpec {
 
   // Ours
   std::string name;                          ///< Shown in lists; part of the tuned model's name (OpenAI: suffix).
-  int64_t workers = 1;                       ///< Ranks.
+  WorkerRange workers;                       ///< Ranks: a number, or min..max for an elastic job.
   int64_t priority = 0;                      ///< Higher starts first.
   std::string device = "auto";               ///< auto | cpu | cuda.
   double max_minutes = 0.0;                  ///< Bounds the time spent training; 0: none. The schedule adapts to it.

@@ -75,13 +75,25 @@ struct Read {
 
   Value<int64_t> operator()(const int64_t*, const JobNode& node) const {
     const auto number = may_hold_number(node) ? whole_number_of(node.text) : std::nullopt;
-    if (!number && node.text.find("..") != std::string::npos) {
-      return wrong("a range is not supported, give one whole number: got " + describe(node));
-    }
     if (!number) return wrong("wants a whole number, got " + describe(node));
     if (!field.limits.contains(static_cast<double>(*number)))
       return out_of_range(field.limits, node);
     return *number;
+  }
+
+  /// A whole number, or min..max.
+  Value<WorkerRange> operator()(const WorkerRange*, const JobNode& node) const {
+    const size_t dots = may_hold_number(node) ? node.text.find("..") : std::string::npos;
+    const std::string_view text = node.text;
+    const auto min = may_hold_number(node) ? whole_number_of(text.substr(0, dots)) : std::nullopt;
+    const auto max = dots == std::string::npos ? min : whole_number_of(text.substr(dots + 2));
+    if (!min || !max) return wrong("wants a whole number or a range, 2..8: got " + describe(node));
+    if (*min > *max) return wrong("the range ends below its start, got " + describe(node));
+    for (const int64_t each : {*min, *max}) {
+      if (!field.limits.contains(static_cast<double>(each)))
+        return out_of_range(field.limits, node);
+    }
+    return WorkerRange{.min = *min, .max = *max};
   }
 
   Value<bool> operator()(const bool*, const JobNode& node) const {

@@ -21,6 +21,7 @@ constexpr std::array kCodes{
     NamedCode{ErrorCode::kTimeout, "timeout"},
     NamedCode{ErrorCode::kCancelled, "cancelled"},
     NamedCode{ErrorCode::kInternal, "internal"},
+    NamedCode{ErrorCode::kFenced, "fenced"},
 };
 
 }  // namespace

@@ -72,7 +72,8 @@ JobRecord new_record(const std::string& owner, JobRequest request, const std::st
   job.owner = owner;
   job.phase = JobPhase::kQueued;
   job.priority = request.spec.priority;
-  job.workers = request.spec.workers;
+  job.workers = job.max_workers = request.spec.workers.max;
+  job.min_workers = request.spec.workers.min;
   job.spec = to_json(request.spec);
   job.request = std::move(request.request);
   job.request[kBodyDigest] = digest;
@@ -177,13 +178,32 @@ ApiReply list_jobs(const ApiContext& context, HttpRequest& request) {
   return json_reply(to_openai_page(std::move(items), false));
 }
 
-ApiReply cancel_job(const ApiContext& context, HttpRequest& request) {
+/// Does something to one job of the caller's, and shows what became of it.
+template <typename Change>
+ApiReply change_job(const ApiContext& context, HttpRequest& request, Change change) {
   const auto job = find_own_job(context, request);
   if (!job) return api_fail(job.error());
-  const auto cancelled = context.jobs.request_cancel(job->id);
-  if (!cancelled) return api_fail(to_api_error(cancelled.error()));
+  const auto changed = change(job->id);
+  if (!changed) return api_fail(to_api_error(changed.error()));
   context.fleet.wake();
-  return job_reply(context, *cancelled);
+  return job_reply(context, *changed);
+}
+
+ApiReply cancel_job(const ApiContext& context, HttpRequest& request) {
+  return change_job(context, request, [&](const std::string& id) {
+    return context.jobs.request_stop(id, StopReason::kCancel, "", 0);
+  });
+}
+
+ApiReply pause_job(const ApiContext& context, HttpRequest& request) {
+  return change_job(context, request, [&](const std::string& id) {
+    return context.jobs.request_stop(id, StopReason::kPause, "", 0);
+  });
+}
+
+ApiReply resume_job(const ApiContext& context, HttpRequest& request) {
+  return change_job(context, request,
+                    [&](const std::string& id) { return context.jobs.resume(id); });
 }
 
 /// What the ranks have printed: from `offset` on, or the end of it. The reply's x-next-offset is
@@ -237,6 +257,8 @@ std::vector<Route> job_routes(const ApiContext& context) {
           {"GET", "/v1/fine_tuning/jobs", bind(list_jobs)},
           {"GET", "/v1/fine_tuning/jobs/{id}", bind(get_job)},
           {"POST", "/v1/fine_tuning/jobs/{id}/cancel", bind(cancel_job)},
+          {"POST", "/v1/fine_tuning/jobs/{id}/pause", bind(pause_job)},
+          {"POST", "/v1/fine_tuning/jobs/{id}/resume", bind(resume_job)},
           {"GET", "/v1/fine_tuning/jobs/{id}/logs", bind(get_logs)}};
 }
 

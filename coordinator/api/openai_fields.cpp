@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "proto/job_fields.h"
+#include "proto/job_spec.h"
 #include "proto/nearest_name.h"
 
 namespace tunefleet::coordinator {
@@ -168,7 +169,10 @@ class Translator {
   /// OpenAI's batch is the global one: rows of one step over all ranks.
   void map_batch_size(int64_t batch) {
     const int64_t at_once = whole_job_key("per_device_train_batch_size", 1);
-    const int64_t workers = whole_job_key("workers", 1);
+    const auto given = result_.job.find("workers");
+    const auto range = given == result_.job.end() ? WorkerRange{}
+                                                  : worker_range_of(*given).value_or(WorkerRange{});
+    const int64_t workers = range.max;
     if (at_once < 1 || workers < 1) return;  // The parser says so.
     if (at_once > batch || workers > batch || batch % (at_once * workers) != 0) {
       return problem("batch_size",

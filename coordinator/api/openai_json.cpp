@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "coordinator/api/tuned_model.h"
+#include "coordinator/queue/job_rules.h"
+#include "proto/job_spec.h"
 
 namespace tunefleet::coordinator {
 namespace {
@@ -13,6 +15,7 @@ using nlohmann::json;
 
 constexpr double kBaseLearningRate = 1e-4;
 constexpr int64_t kMsPerSecond = 1000;
+constexpr double kMsPerHour = 3'600'000.0;
 constexpr const char* kProgressFields[] = {"phase",         "step",         "max_steps",  "loss",
                                            "learning_rate", "tokens_per_s", "remaining_s"};
 
@@ -32,11 +35,16 @@ double number(const json& object, const char* key, double fallback) {
 /// means.
 int64_t global_batch(const json& spec) {
   const auto at_once = static_cast<int64_t>(number(spec, "per_device_train_batch_size", 1));
-  const auto workers = static_cast<int64_t>(number(spec, "workers", 1));
+  const int64_t workers = worker_range_of(field(spec, "workers")).value_or(WorkerRange{}).max;
   const int64_t ranks_rows = std::max<int64_t>(at_once * workers, 1);
   const int64_t by_default = std::max<int64_t>(1, (16 + ranks_rows - 1) / ranks_rows);
   const double steps = number(spec, "gradient_accumulation_steps", static_cast<double>(by_default));
   return ranks_rows * static_cast<int64_t>(steps);
+}
+
+/// One of OpenAI's six: strict clients refuse any other.
+std::string_view openai_status(JobPhase phase) {
+  return phase_name(phase == JobPhase::kPaused ? JobPhase::kQueued : phase);
 }
 
 /// OpenAI's three; n_epochs is whole there, so a part of an epoch or a bound in steps is "auto".
@@ -80,17 +88,39 @@ json estimated_finish(const JobRecord& job, const json& progress, int64_t now_ms
   return now_ms / kMsPerSecond + static_cast<int64_t>(remaining);
 }
 
-void add_extensions(json& shown, const JobRecord& job, const QueuePosition& queue) {
+/// The true state in one word, where OpenAI's statuses have none for it: paused, retrying,
+/// stopping.
+std::string state_of(const JobRecord& job, int64_t now_ms) {
+  if (job.phase == JobPhase::kRunning && job.stop != StopReason::kNone) return "stopping";
+  if (job.phase == JobPhase::kQueued && job.not_before_ms > now_ms) return "retrying";
+  return std::string(phase_name(job.phase));
+}
+
+/// What the job has cost so far.
+double device_hours(const JobRecord& job, int64_t now_ms) {
+  const int64_t current =
+      job.phase == JobPhase::kRunning ? job.workers * (now_ms - job.started_at_ms) : 0;
+  return static_cast<double>(job.device_ms + std::max<int64_t>(current, 0)) / kMsPerHour;
+}
+
+void add_extensions(json& shown, const JobRecord& job, const QueuePosition& queue, int64_t now_ms) {
   const bool waiting = job.phase == JobPhase::kQueued;
   shown["name"] = field(job.spec, "name");
   shown["attempt"] = job.attempt;
   shown["workers"] = job.workers;
+  shown["min_workers"] = job.min_workers;
+  shown["max_workers"] = job.max_workers;
   shown["priority"] = job.priority;
-  shown["agent"] = job.agent.empty() ? json() : json(job.agent);
+  shown["state"] = state_of(job, now_ms);
+  shown["agent"] = job.placement.empty() ? json() : json(job.lead_host());
+  shown["placement"] = to_json(job.placement);
   shown["started_at"] = seconds_or_null(job.started_at_ms);
-  shown["cancel_requested"] = job.cancel_requested;
+  shown["cancel_requested"] = job.cancel_requested();
+  shown["device_hours"] = device_hours(job, now_ms);
+  shown["group"] = job.group.empty() ? json() : json(job.group);
   shown["queue_position"] = waiting && queue.position > 0 ? json(queue.position) : json();
   shown["pending_reason"] = waiting && !queue.reason.empty() ? json(queue.reason) : json();
+  shown["estimated_start"] = waiting ? seconds_or_null(queue.estimated_start_ms) : json();
   shown["spec"] = shown_spec(job);
   shown["result"] = job.result;
   shown["failure"] = job.failure;
@@ -111,7 +141,7 @@ json to_openai_job(const JobRecord& job, const QueuePosition& queue, int64_t now
              {"model", field(job.request, "model")},
              {"fine_tuned_model", succeeded ? json(tuned_model_name(job)) : json()},
              {"organization_id", job.owner},
-             {"status", phase_name(job.phase)},
+             {"status", openai_status(job.phase)},
              {"hyperparameters", values},
              {"method", {{"type", "supervised"}, {"supervised", {{"hyperparameters", values}}}}},
              {"training_file", field(job.request, "training_file")},
@@ -124,7 +154,7 @@ json to_openai_job(const JobRecord& job, const QueuePosition& queue, int64_t now
              {"integrations", json::array()},
              {"metadata", metadata}};
   shown["progress"] = progress;
-  add_extensions(shown, job, queue);
+  add_extensions(shown, job, queue, now_ms);
   return shown;
 }
 

@@ -19,6 +19,8 @@ const std::vector<Command>& commands() {
       {"watch", "Follow a job until it ends", &run_watch},
       {"logs", "Print what a job's ranks have written", &run_logs},
       {"cancel", "Stop a job", &run_cancel},
+      {"pause", "Stop a job until it is resumed", &run_pause},
+      {"resume", "Let a paused job go on", &run_resume},
       {"models", "List models, or import one from a GGUF file", &run_models},
       {"tuners", "List the tuners a job can train, and their options", &run_tuners},
       {"adapters", "Look at adapters on disk, and combine them", &run_adapters},

@@ -30,8 +30,11 @@ int serve(const CoordinatorOptions& options) {
   auto service = CoordinatorService::start(options);
   if (!service) return failed(service.error());
   if (const auto told = (*service)->announce(); !told) return failed(told.error());
-  fmt::print("coordinator: {}, agents connect to {}, API key in {}\n", (*service)->url(),
-             (*service)->fleet().endpoint(), (*service)->key_file().string());
+  const std::string endpoint = (*service)->fleet().endpoint();
+  fmt::print("coordinator: {}, {}, API key in {}\n", (*service)->url(),
+             endpoint.empty() ? "standing by while another coordinator leads"
+                              : "agents connect to " + endpoint,
+             (*service)->key_file().string());
   std::fflush(stdout);
   while (!is_stop_signal(wait_for_signal(kLook))) {
   }

@@ -1,7 +1,9 @@
 #include "coordinator/client/coordinator_service.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -20,17 +22,22 @@ int64_t now_ms() {
 
 int64_t now_s() { return now_ms() / 1000; }
 
-TransitionChange interrupted(bool cancelled) {
+/// What only one coordinator at a time can hold: this machine's data directory, which is locked.
+std::string place_of(const std::filesystem::path& data) {
+  std::array<char, 256> host{};
+  ::gethostname(host.data(), host.size() - 1);
+  return fmt::format("{}:{}", host.data(), data.string());
+}
+
+/// Where a job goes whose ranks have gone with the service, and what is said about it.
+std::pair<JobPhase, TransitionChange> interrupted(StopReason stop) {
   TransitionChange change;
-  change.event_level = cancelled ? "info" : "error";
-  change.event_message = cancelled ? "Cancelled, the service was stopped"
-                                   : "The service was stopped while the job ran";
-  if (!cancelled) {
-    change.error = Error{ErrorCode::kUnavailable,
-                         "the service was stopped while the job ran; submit it again, from its "
-                         "last checkpoint with resume_from_checkpoint"};
-  }
-  return change;
+  const JobPhase phase = phase_after_stop(stop);
+  change.event_message =
+      phase == JobPhase::kQueued
+          ? "The service was stopped; the job goes on from its last checkpoint when it is back"
+          : fmt::format("The service was stopped, and the job is {}", phase_name(phase));
+  return {phase, std::move(change)};
 }
 
 }  // namespace
@@ -64,7 +71,8 @@ Status CoordinatorService::open() {
   if (!files) return fail("opening the uploaded files", files.error());
   files_ = std::move(*files);
   models_ = std::make_unique<ModelCatalog>(options_.models);
-  auto fleet = FleetService::start({.endpoint = options_.fleet_endpoint,
+  auto fleet = FleetService::start({.place = place_of(options_.data),
+                                    .endpoint = options_.fleet_endpoint,
                                     .keys_directory = options_.data / "keys",
                                     .jobs_directory = jobs_directory},
                                    *store_);
@@ -109,9 +117,8 @@ void CoordinatorService::settle_interrupted() {
   const auto running = store_->running();
   if (!running) return log::warning("the jobs that ran are not marked: " + running.error().message);
   for (const JobRecord& job : *running) {
-    const auto phase = job.cancel_requested ? JobPhase::kCancelled : JobPhase::kFailed;
-    const auto ended = store_->transition(job.id, job.attempt, JobPhase::kRunning, phase,
-                                          interrupted(job.cancel_requested));
+    const auto [phase, change] = interrupted(job.stop);
+    const auto ended = store_->transition(job.id, job.attempt, JobPhase::kRunning, phase, change);
     if (!ended)
       log::warning(fmt::format("job {} is not marked: {}", job.id, ended.error().message));
   }

@@ -39,7 +39,7 @@ class CoordinatorService {
   /// No new requests, no new starts; what is stored stays.
   void stop();
   /// After stop(), when the ranks have gone with the service: says so in every job that was
-  /// running, and ends it.
+  /// running, and queues it again (or does what it was stopping for).
   void settle_interrupted();
 
  private:

@@ -44,10 +44,10 @@ Result<std::vector<json>> list_jobs(ApiClient& client, int64_t limit) {
 }
 
 std::string state_of(const json& job) {
-  const std::string status = text_at(job, "status");
+  const std::string state = text_at(job, "state");
   const auto position = whole_at(job, "queue_position");
-  if (position) return fmt::format("{} #{}", status, *position);
-  return status == "running" && flag_at(job, "cancel_requested") ? "stopping" : status;
+  if (position) return fmt::format("{} #{}", state, *position);
+  return state.empty() ? text_at(job, "status") : state;
 }
 
 std::string steps_of(const json& job) {
@@ -119,6 +119,35 @@ int follow_log(ApiClient& client, const std::string& job, bool follow, bool as_j
   }
 }
 
+/// A command that asks something of one job.
+struct Asking {
+  const char* verb;  ///< Of the command and of the API's address.
+  const char* about;
+};
+
+int ask_of_job(const Asking& asking, int argc, char** argv) {
+  CLI::App app(asking.about, fmt::format("tunefleet {}", asking.verb));
+  ClientOptions options;
+  std::string job;
+  app.add_option("JOB", job, "Id of the job")->required();
+  add_client_options(app, options, fmt::format("tunefleet {} ftjob-…", asking.verb));
+  if (const auto code = parse_arguments(app, argc, argv)) return *code;
+  const auto client = connect(options);
+  if (!client) return report(client.error());
+  const auto shown = (*client)->post(path_of(job) + "/" + asking.verb, json::object());
+  if (!shown) return report(shown.error());
+  const std::string id = text_at(*shown, "id");
+  const std::string state = text_at(*shown, "state");
+  if (options.json) {
+    print_json(*shown);
+  } else if (state == "stopping") {
+    fmt::print("{} is stopping; see it end: tunefleet watch {}\n", id, id);
+  } else {
+    fmt::print("{} {}\n", id, state);
+  }
+  return kExitOk;
+}
+
 }  // namespace
 
 std::string jobs_table(const std::vector<json>& jobs, int64_t now) {
@@ -185,25 +214,17 @@ int run_logs(int argc, char** argv) {
 }
 
 int run_cancel(int argc, char** argv) {
-  CLI::App app("Stops a job; one that runs saves a checkpoint first", "tunefleet cancel");
-  ClientOptions options;
-  std::string job;
-  app.add_option("JOB", job, "Id of the job")->required();
-  add_client_options(app, options, "tunefleet cancel ftjob-…");
-  if (const auto code = parse_arguments(app, argc, argv)) return *code;
-  const auto client = connect(options);
-  if (!client) return report(client.error());
-  const auto shown = (*client)->post(path_of(job) + "/cancel", json::object());
-  if (!shown) return report(shown.error());
-  if (options.json) {
-    print_json(*shown);
-  } else if (text_at(*shown, "status") == "cancelled") {
-    fmt::print("{} cancelled\n", text_at(*shown, "id"));
-  } else {
-    fmt::print("{} is stopping; see it end: tunefleet watch {}\n", text_at(*shown, "id"),
-               text_at(*shown, "id"));
-  }
-  return kExitOk;
+  return ask_of_job({"cancel", "Stops a job; one that runs saves a checkpoint first"}, argc, argv);
+}
+
+int run_pause(int argc, char** argv) {
+  return ask_of_job(
+      {"pause", "Stops a job until it is resumed; one that runs saves a checkpoint first"}, argc,
+      argv);
+}
+
+int run_resume(int argc, char** argv) {
+  return ask_of_job({"resume", "Lets a paused job go on from its last checkpoint"}, argc, argv);
 }
 
 }  // namespace tunefleet::coordinator

@@ -18,7 +18,9 @@
 
 #include "coordinator/fleet/curve_keys.h"
 #include "coordinator/fleet/fleet_reconciler.h"
+#include "coordinator/fleet/leader_lease.h"
 #include "coordinator/fleet/zap_handler.h"
+#include "coordinator/launch/run_directory.h"
 #include "proto/log.h"
 #include "proto/wire.pb.h"
 
@@ -34,10 +36,17 @@ constexpr int kHeartbeatMs =
     2'000;  ///< ZeroMQ's own: finds connections that are dead without a FIN.
 constexpr int kHeartbeatTimeoutMs = 8'000;
 constexpr auto kTick = 1s;
+constexpr auto kStandByMs = 500ms;
 constexpr int kMessagesPerTurn = 1'000;  ///< Then the tick gets its chance.
 
 int64_t now_ms() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now().time_since_epoch())
+      .count();
+}
+
+int64_t unix_ms() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
       .count();
 }
 
@@ -49,18 +58,15 @@ std::string rank_endpoint_of(const std::string& bound) {
 
 class FleetServiceThread : public FleetService {
  public:
-  FleetServiceThread(const FleetOptions& options, JobStore& store, const CurveKeyPair& keys)
-      : zap_(context_, options.keys_directory),
-        router_(context_, zmq::socket_type::router),
+  /// Throws zmq::error_t when it leads and cannot bind.
+  FleetServiceThread(const FleetOptions& options, JobStore& store, CurveKeyPair keys)
+      : options_(options),
+        store_(store),
+        keys_(std::move(keys)),
+        zap_(context_, options.keys_directory),
+        lease_(store, options.place),
         wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-    bind(options.endpoint, keys);
-    reconciler_ = std::make_unique<FleetReconciler>(
-        store,
-        ReconcilerOptions{.jobs_directory = options.jobs_directory,
-                          .rank_endpoint = rank_endpoint_of(endpoint_)},
-        [this](const std::string& peer, wire::Envelope envelope) {
-          send(peer, std::move(envelope));
-        });
+    if (lease_.keep(now_ms())) begin_to_lead();
     thread_ = std::thread([this] { run(); });
   }
 
@@ -71,7 +77,10 @@ class FleetServiceThread : public FleetService {
     ::close(wake_);
   }
 
-  std::string endpoint() const override { return endpoint_; }
+  std::string endpoint() const override {
+    const std::lock_guard lock(mutex_);
+    return endpoint_;
+  }
   void wake() override { ::eventfd_write(wake_, 1); }
 
   std::vector<AgentView> agents() const override {
@@ -85,29 +94,40 @@ class FleetServiceThread : public FleetService {
   }
 
  private:
-  void bind(const std::string& endpoint, const CurveKeyPair& keys);
+  void begin_to_lead();
+  void step_down();
+  void take_over();
+  std::string bind();
   void send(const std::string& peer, wire::Envelope envelope);
   void run();
+  void serve();
   void receive_all();
   void publish();
 
+  const FleetOptions options_;
+  JobStore& store_;
+  const CurveKeyPair keys_;
   zmq::context_t context_{1};
   ZapHandler zap_;        ///< Before router_: without it every CURVE client is let in.
-  zmq::socket_t router_;  ///< Used by thread_ alone once that runs.
-  std::string endpoint_;
+  LeaderLease lease_;     ///< Used by thread_ alone once that runs, like all down to reconciler_.
+  zmq::socket_t router_;  ///< Open while leading.
+  std::unique_ptr<FleetReconciler> reconciler_;  ///< While leading.
+  uint64_t sequence_ = 0;
+  Clock::time_point next_tick_{};
   int wake_;  ///< eventfd, which unlike a socket any thread may write to.
   std::atomic<bool> stopping_ = false;
-  uint64_t sequence_ = 0;
-  std::unique_ptr<FleetReconciler> reconciler_;  ///< Used by thread_ alone.
   mutable std::mutex mutex_;
-  std::vector<AgentView> agents_;                   ///< Guarded by mutex_.
-  std::map<std::string, QueuePosition> positions_;  ///< Guarded by mutex_.
+  std::string endpoint_;  ///< Guarded by mutex_, like what follows.
+  std::vector<AgentView> agents_;
+  std::map<std::string, QueuePosition> positions_;
   std::thread thread_;
 };
 
-void FleetServiceThread::bind(const std::string& endpoint, const CurveKeyPair& keys) {
+/// Returns the bound address.
+std::string FleetServiceThread::bind() {
+  router_ = zmq::socket_t(context_, zmq::socket_type::router);
   router_.set(zmq::sockopt::curve_server, true);
-  router_.set(zmq::sockopt::curve_secretkey, keys.secret_key);
+  router_.set(zmq::sockopt::curve_secretkey, keys_.secret_key);
   router_.set(zmq::sockopt::zap_domain, "fleet");
   router_.set(zmq::sockopt::router_mandatory, true);
   router_.set(zmq::sockopt::handshake_ivl, kHandshakeMs);
@@ -115,8 +135,46 @@ void FleetServiceThread::bind(const std::string& endpoint, const CurveKeyPair& k
   router_.set(zmq::sockopt::heartbeat_ivl, kHeartbeatMs);
   router_.set(zmq::sockopt::heartbeat_timeout, kHeartbeatTimeoutMs);
   router_.set(zmq::sockopt::linger, 0);
-  router_.bind(endpoint);
-  endpoint_ = router_.get(zmq::sockopt::last_endpoint);
+  router_.bind(options_.endpoint);
+  return router_.get(zmq::sockopt::last_endpoint);
+}
+
+void FleetServiceThread::begin_to_lead() {
+  const std::string bound = bind();
+  const auto jobs = std::filesystem::absolute(options_.jobs_directory);
+  ReconcilerOptions options{
+      .jobs_directory = jobs,
+      .prepare = [jobs](const JobRecord& job) { return prepare_run_directory(jobs, job); },
+      .leader = lease_.generation(),
+      .unix_ms = unix_ms,
+      .rank_endpoint = rank_endpoint_of(bound)};
+  reconciler_ = std::make_unique<FleetReconciler>(
+      store_, std::move(options), [this](const std::string& peer, wire::Envelope envelope) {
+        send(peer, std::move(envelope));
+      });
+  const std::lock_guard lock(mutex_);
+  endpoint_ = bound;
+}
+
+void FleetServiceThread::step_down() {
+  reconciler_.reset();
+  router_.close();
+  const std::lock_guard lock(mutex_);
+  endpoint_.clear();
+  agents_.clear();
+  positions_.clear();
+}
+
+/// The leadership is ours: the endpoint may still be somebody else's for a moment.
+void FleetServiceThread::take_over() {
+  try {
+    begin_to_lead();
+  } catch (const zmq::error_t& error) {
+    log::error(fmt::format("cannot listen for agents, leaving the lead to others: {} ({})",
+                           options_.endpoint, error.what()));
+    router_.close();
+    lease_.resign();
+  }
 }
 
 void FleetServiceThread::send(const std::string& peer, wire::Envelope envelope) {
@@ -158,25 +216,37 @@ void FleetServiceThread::publish() {
   positions_ = reconciler_->positions();
 }
 
+/// One turn as the leader: waits for messages, a wake-up or the next tick.
+void FleetServiceThread::serve() {
+  std::array<zmq::pollitem_t, 2> items{zmq::pollitem_t{router_.handle(), 0, ZMQ_POLLIN, 0},
+                                       zmq::pollitem_t{nullptr, wake_, ZMQ_POLLIN, 0}};
+  const auto left =
+      std::chrono::duration_cast<std::chrono::milliseconds>(next_tick_ - Clock::now()) + 1ms;
+  zmq::poll(items.data(), items.size(), std::clamp<std::chrono::milliseconds>(left, 0ms, kTick));
+  eventfd_t count = 0;
+  if (::eventfd_read(wake_, &count) == 0) reconciler_->look_again();
+  receive_all();
+  if (Clock::now() >= next_tick_ || reconciler_->wants_tick()) {
+    reconciler_->on_tick(now_ms());
+    next_tick_ = Clock::now() + kTick;
+  }
+  publish();
+}
+
 void FleetServiceThread::run() {
   sigset_t all;  // Signals are for the main thread; here they would only interrupt the poll.
   sigfillset(&all);
   pthread_sigmask(SIG_BLOCK, &all, nullptr);
-  std::array<zmq::pollitem_t, 2> items{zmq::pollitem_t{router_.handle(), 0, ZMQ_POLLIN, 0},
-                                       zmq::pollitem_t{nullptr, wake_, ZMQ_POLLIN, 0}};
-  auto next_tick = Clock::now();
+  zmq::pollitem_t woken{nullptr, wake_, ZMQ_POLLIN, 0};
   while (!stopping_) {
-    const auto left =
-        std::chrono::duration_cast<std::chrono::milliseconds>(next_tick - Clock::now()) + 1ms;
-    zmq::poll(items.data(), items.size(), std::clamp<std::chrono::milliseconds>(left, 0ms, kTick));
-    eventfd_t count = 0;
-    if (::eventfd_read(wake_, &count) == 0) reconciler_->look_again();
-    receive_all();
-    if (Clock::now() >= next_tick || reconciler_->wants_tick()) {
-      reconciler_->on_tick(now_ms());
-      next_tick = Clock::now() + kTick;
+    const bool leads = lease_.keep(now_ms());
+    if (reconciler_ && (!leads || reconciler_->outlived(lease_.generation()))) step_down();
+    if (leads && !reconciler_) take_over();
+    if (reconciler_) {
+      serve();
+    } else {
+      zmq::poll(&woken, 1, kStandByMs);
     }
-    publish();
   }
 }
 

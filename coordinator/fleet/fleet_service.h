@@ -23,11 +23,15 @@ struct AgentView {
 
 /// Where a waiting job stands and why it waits, in words for people.
 struct QueuePosition {
-  int64_t position = 0;  ///< 1 = next; 0 = not waiting.
-  std::string reason{};  ///< "waiting for 2 free slots (1 free of 2)".
+  int64_t position = 0;            ///< 1 = next; 0 = not waiting.
+  std::string reason{};            ///< "waiting for 2 free slots (1 free of 2)".
+  int64_t estimated_start_ms = 0;  ///< Unix milliseconds; 0: not known.
 };
 
 struct FleetOptions {
+  /// What only one coordinator can hold at a time, such as "host:/its/locked/data/directory":
+  /// another process of the same place takes its leadership over at once.
+  std::string place{};
   std::string endpoint{};                  ///< tcp://127.0.0.1:* (a free port) or a fixed one.
   std::filesystem::path keys_directory{};  ///< Made when absent: coordinator.json (CURVE key pair,
                                            ///< 0600), node.json, allowed/.
@@ -35,14 +39,16 @@ struct FleetOptions {
 };
 
 /// Runs jobs on agents: listens to agents and ranks, plans, starts and stops gangs, moves jobs
-/// through the store. Owns one thread. See coordinator/fleet/README.md.
+/// through the store. Owns one thread. While another coordinator leads the fleet it stands by, with
+/// its endpoint closed, and takes over when the other's lease has run out. See
+/// coordinator/fleet/README.md.
 class FleetService {
  public:
-  /// Binds the endpoint and starts the thread. `store` outlives the service.
+  /// Binds the endpoint, if it leads, and starts the thread. `store` outlives the service.
   static Result<std::unique_ptr<FleetService>> start(const FleetOptions& options, JobStore& store);
   virtual ~FleetService() = default;
 
-  /// The bound address, with the real port: what agents connect to.
+  /// The bound address, with the real port: what agents connect to. Empty while standing by.
   virtual std::string endpoint() const = 0;
   /// Look at the queue now: a job was submitted or cancelled. Any thread.
   virtual void wake() = 0;

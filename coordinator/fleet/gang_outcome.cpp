@@ -20,13 +20,68 @@ nlohmann::json finite(double value) {
   return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json();
 }
 
-GangOutcome failed(ErrorCode code, std::string message, nlohmann::json failure) {
-  GangOutcome outcome{.phase = JobPhase::kFailed};
-  outcome.change.error = Error{code, message};
-  outcome.change.failure = std::move(failure);
-  outcome.change.event_level = "error";
-  outcome.change.event_message = "The job failed: " + message;
+nlohmann::json failure_json(int rank, const AttemptFailure& failure, std::string_view message) {
+  return {{"rank", rank},
+          {"host", failure.host},
+          {"code", error_code_name(failure.code)},
+          {"class", failure_class_name(class_of(failure))},
+          {"message", message}};
+}
+
+/// Where a job that was asked to stop goes, however its gang ended.
+GangOutcome stopped(StopReason reason, const std::string& remark) {
+  GangOutcome outcome{.phase = phase_after_stop(reason)};
+  std::string& message = outcome.change.event_message;
+  switch (reason) {
+    case StopReason::kCancel:
+      message = "The job was cancelled";
+      break;
+    case StopReason::kPause:
+      message = "The job is paused; resume it to go on from its last checkpoint";
+      break;
+    case StopReason::kPreempt:
+      message = "The job was preempted and is queued; it goes on from its last checkpoint";
+      break;
+    default:
+      message = "The job is queued to go on with another number of ranks";
+  }
+  if (!remark.empty()) message += " (" + remark + ")";
   return outcome;
+}
+
+GangOutcome failed(const AttemptFailure& failure, nlohmann::json json, const std::string& why_not) {
+  GangOutcome outcome{.phase = JobPhase::kFailed};
+  outcome.change.error = Error{failure.code, failure.message};
+  outcome.change.failure = std::move(json);
+  outcome.change.event_level = "error";
+  outcome.change.event_message = "The job failed: " + failure.message;
+  if (!why_not.empty()) outcome.change.event_message += "; " + why_not;
+  return outcome;
+}
+
+GangOutcome tried_again(const AttemptFailure& failure, const JobRecord& job, nlohmann::json json,
+                        RetryDecision decision, int64_t now_ms) {
+  GangOutcome outcome{.phase = JobPhase::kQueued};
+  TransitionChange& change = outcome.change;
+  change.not_before_ms = now_ms + decision.delay_ms;
+  change.excluded_hosts = std::move(decision.excluded_hosts);
+  change.failures = decision.failures;
+  change.half_batch = decision.half_batch;
+  change.event_level = "warn";
+  change.event_message =
+      fmt::format("Attempt {} ended: {}; {}", job.attempt, failure.message, decision.words);
+  change.event_data = {{"attempt", job.attempt}, {"failure", json}};
+  change.failure = std::move(json);
+  return outcome;
+}
+
+GangOutcome after_failure(const AttemptFailure& failure, int rank, const std::string& words,
+                          const JobRecord& job, const RetryLimits& limits, int64_t now_ms) {
+  if (job.stop != StopReason::kNone) return stopped(job.stop, failure.message);
+  auto json = failure_json(rank, failure, words);
+  auto decision = decide_retry(job, failure, limits, now_ms);
+  if (!decision.again) return failed(failure, std::move(json), decision.words);
+  return tried_again(failure, job, std::move(json), std::move(decision), now_ms);
 }
 
 }  // namespace
@@ -42,21 +97,25 @@ std::string failure_sentence(const wire::RankFailure& failure) {
   return fmt::format("{} failed: {}", who, message);
 }
 
-GangOutcome outcome_of(const wire::GangEnded& ended, bool cancel_requested) {
+GangOutcome outcome_of(const wire::GangEnded& ended, const JobRecord& job,
+                       const AttemptFailure* condemned, const RetryLimits& limits, int64_t now_ms) {
   GangOutcome outcome;
-  if (cancel_requested) {
-    outcome.phase = JobPhase::kCancelled;
-    outcome.change.event_message = "The job was cancelled";
+  const auto& told = ended.failure();
+  const bool as_asked =
+      !ended.succeeded() && error_code_from_name(told.code()) == ErrorCode::kCancelled;
+  if (job.cancel_requested() || (as_asked && job.stop != StopReason::kNone)) {
+    outcome = stopped(job.stop, "");
   } else if (ended.succeeded()) {
     outcome.phase = JobPhase::kSucceeded;
     outcome.change.event_message = "The job has successfully completed";
+  } else if (condemned != nullptr) {
+    outcome = outcome_of(*condemned, job, limits, now_ms);
   } else {
-    const auto& failure = ended.failure();
-    outcome = failed(error_code_from_name(failure.code()), failure_sentence(failure),
-                     {{"rank", failure.rank()},
-                      {"host", failure.host()},
-                      {"code", failure.code()},
-                      {"message", failure.message()}});
+    const AttemptFailure failure{.code = error_code_from_name(told.code()),
+                                 .host = told.host(),
+                                 .launch = told.rank() < 0,
+                                 .message = failure_sentence(told)};
+    outcome = after_failure(failure, told.rank(), told.message(), job, limits, now_ms);
   }
   if (auto result = json_or_null(ended.result_json()); !result.is_null()) {
     outcome.change.result = std::move(result);
@@ -64,37 +123,31 @@ GangOutcome outcome_of(const wire::GangEnded& ended, bool cancel_requested) {
   return outcome;
 }
 
-GangOutcome outcome_of(GangNeed need, const GangState& gang, const FleetTimes& times) {
-  std::string message;
+GangOutcome outcome_of(const AttemptFailure& failure, const JobRecord& job,
+                       const RetryLimits& limits, int64_t now_ms) {
+  return after_failure(failure, -1, failure.message, job, limits, now_ms);
+}
+
+AttemptFailure failure_of_need(GangNeed need, const std::string& host, const FleetTimes& times) {
+  AttemptFailure failure{.code = ErrorCode::kUnavailable, .host = host, .launch = true};
   switch (need) {
     case GangNeed::kFailAgentLost:
-      message = fmt::format(
-          "agent lost, nothing was heard from it for {} seconds; look at its machine, then submit "
-          "the job again: {}",
-          (times.agent_dead + times.agent_lost_grace) / 1000, gang.host);
+      failure.message = fmt::format(
+          "agent lost, nothing was heard from it for more than {} seconds; look at its machine: {}",
+          (times.agent_dead + times.agent_lost_grace) / 1000, host);
       break;
     case GangNeed::kFailNotStarted:
-      message = fmt::format(
-          "the agent did not start the job within {} seconds; look at the agent's log, then submit "
-          "the job again: {}",
-          times.start_limit / 1000, gang.host);
+      failure.message = fmt::format(
+          "the agent did not start the job within {} seconds; look at the agent's log: {}",
+          times.start_limit / 1000, host);
       break;
     default:
-      message = fmt::format(
+      failure.message = fmt::format(
           "the agent no longer runs the job and does not say how it ended; it was probably "
-          "restarted, submit the job again: {}",
-          gang.host);
+          "restarted: {}",
+          host);
   }
-  if (gang.cancel_requested) {
-    GangOutcome outcome{.phase = JobPhase::kCancelled};
-    outcome.change.event_message = "The job was cancelled (" + message + ")";
-    return outcome;
-  }
-  const nlohmann::json failure{{"rank", -1},
-                               {"host", gang.host},
-                               {"code", error_code_name(ErrorCode::kUnavailable)},
-                               {"message", message}};
-  return failed(ErrorCode::kUnavailable, message, failure);
+  return failure;
 }
 
 nlohmann::json progress_of(const wire::RankBeat& beat) {

@@ -40,6 +40,25 @@ class FieldReader {
     return nullptr;
   }
 
+  /// A list of texts; absent is none.
+  std::vector<std::string> texts(const std::string& name) {
+    std::vector<std::string> list;
+    const nlohmann::json value = json(name);
+    for (const auto& item : value) {
+      if (item.is_string()) list.push_back(item.get<std::string>());
+    }
+    if (!value.is_null() && list.size() != value.size()) note(name, text(name));
+    return list;
+  }
+
+  /// What was made of the field, or a default and a note.
+  template <typename T>
+  T checked(const std::string& name, Result<T> value) {
+    if (value) return *std::move(value);
+    note(name, text(name));
+    return T{};
+  }
+
   void note(const std::string& name, const std::string& value) {
     if (problem_.empty()) problem_ = fmt::format("{} = {}", name, value.substr(0, 80));
   }
@@ -57,16 +76,23 @@ Result<JobRecord> job_from_hash(const HashFields& fields) {
   JobRecord job;
   job.id = reader.text("id");
   job.owner = reader.text("owner");
-  if (const auto phase = phase_from_name(reader.text("phase"))) {
-    job.phase = *phase;
-  } else {
-    reader.note("phase", reader.text("phase"));
-  }
+  job.phase = reader.checked("phase", phase_from_name(reader.text("phase")));
   job.attempt = reader.number("attempt");
   job.priority = reader.number("priority");
+  job.group = reader.text("group");
   job.workers = reader.number("workers");
-  job.agent = reader.text("agent");
-  job.cancel_requested = reader.number("cancel_requested") != 0;
+  job.min_workers = reader.number("min_workers");
+  job.max_workers = reader.number("max_workers");
+  job.placement = reader.checked("placement", placement_from_json(reader.json("placement")));
+  job.stop = reader.checked("stop", stop_reason_from_name(reader.text("stop")));
+  job.not_before_ms = reader.number("not_before_ms");
+  job.excluded_hosts = reader.texts("excluded_hosts");
+  job.failures = {.infrastructure = reader.number("failures_infrastructure"),
+                  .node = reader.number("failures_node"),
+                  .memory = reader.number("failures_memory"),
+                  .since_ms = reader.number("failures_since_ms")};
+  job.half_batch = reader.number("half_batch") != 0;
+  job.device_ms = reader.number("device_ms");
   job.created_at_ms = reader.number("created_at_ms");
   job.started_at_ms = reader.number("started_at_ms");
   job.finished_at_ms = reader.number("finished_at_ms");
@@ -81,6 +107,47 @@ Result<JobRecord> job_from_hash(const HashFields& fields) {
   if (reader.problem().empty()) return job;
   return fail(ErrorCode::kDataLoss,
               fmt::format("stored job cannot be read: {}, {}", job.id, reader.problem()));
+}
+
+HashFields changed_fields(JobPhase to, const TransitionChange& change) {
+  HashFields fields;
+  const auto set_number = [&fields](const char* name, const auto& value) {
+    if (value) fields[name] = std::to_string(static_cast<int64_t>(*value));
+  };
+  const auto set_json = [&fields](const char* name, const auto& value) {
+    if (value) fields[name] = json_text(*value);
+  };
+  if (change.placement && to == JobPhase::kRunning) {
+    fields["placement"] = json_text(to_json(*change.placement));
+    fields["workers"] = std::to_string(ranks_of(*change.placement));
+  }
+  set_number("not_before_ms", change.not_before_ms);
+  set_number("half_batch", change.half_batch);
+  set_json("failure", change.failure);
+  set_json("result", change.result);
+  if (change.excluded_hosts) {
+    fields["excluded_hosts"] = json_text(nlohmann::json(*change.excluded_hosts));
+  }
+  if (change.failures) {
+    fields["failures_infrastructure"] = std::to_string(change.failures->infrastructure);
+    fields["failures_node"] = std::to_string(change.failures->node);
+    fields["failures_memory"] = std::to_string(change.failures->memory);
+    fields["failures_since_ms"] = std::to_string(change.failures->since_ms);
+  }
+  if (change.error) {
+    fields["error_code"] = error_code_name(change.error->code);
+    fields["error_message"] = change.error->message;
+  }
+  return fields;
+}
+
+Result<Leadership> leadership_from_hash(const HashFields& fields) {
+  FieldReader reader(fields);
+  const Leadership leadership{.generation = reader.number("generation"),
+                              .until_ms = reader.number("until_ms")};
+  if (reader.problem().empty()) return leadership;
+  return fail(ErrorCode::kDataLoss,
+              fmt::format("stored leadership cannot be read: {}", reader.problem()));
 }
 
 Result<JobEventRecord> event_from_hash(const std::string& job, int64_t number,

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "coordinator/queue/job_record.h"
+#include "coordinator/queue/job_store.h"
 #include "proto/result.h"
 
 namespace tunefleet::coordinator {
@@ -14,6 +15,12 @@ using HashFields = std::map<std::string, std::string>;
 
 /// Reads a job from the hash `tf:{<id>}:job`. kDataLoss names the field that cannot be read.
 Result<JobRecord> job_from_hash(const HashFields& fields);
+
+/// What a transition to `to` writes into the hash beside the phase.
+HashFields changed_fields(JobPhase to, const TransitionChange& change);
+
+/// Reads the hash `tf:leader`.
+Result<Leadership> leadership_from_hash(const HashFields& fields);
 
 /// Reads an event from the fields of its stream entry; `number` is the entry's id.
 Result<JobEventRecord> event_from_hash(const std::string& job, int64_t number,

@@ -8,13 +8,22 @@
 namespace tunefleet::coordinator {
 namespace {
 
-constexpr std::array<std::pair<JobPhase, std::string_view>, 6> kPhases{{
+constexpr std::array<std::pair<JobPhase, std::string_view>, 7> kPhases{{
     {JobPhase::kValidatingFiles, "validating_files"},
     {JobPhase::kQueued, "queued"},
     {JobPhase::kRunning, "running"},
+    {JobPhase::kPaused, "paused"},
     {JobPhase::kSucceeded, "succeeded"},
     {JobPhase::kFailed, "failed"},
     {JobPhase::kCancelled, "cancelled"},
+}};
+
+constexpr std::array<std::pair<StopReason, std::string_view>, 5> kStopReasons{{
+    {StopReason::kNone, "none"},
+    {StopReason::kResize, "resize"},
+    {StopReason::kPreempt, "preempt"},
+    {StopReason::kPause, "pause"},
+    {StopReason::kCancel, "cancel"},
 }};
 
 }  // namespace
@@ -31,14 +40,41 @@ Result<JobPhase> phase_from_name(std::string_view name) {
     if (known == name) return value;
   }
   return fail(ErrorCode::kInvalidArgument,
-              fmt::format("no such job status (validating_files, queued, running, succeeded, "
-                          "failed, cancelled): {}",
+              fmt::format("no such job status (validating_files, queued, running, paused, "
+                          "succeeded, failed, cancelled): {}",
                           name));
 }
 
 bool is_final(JobPhase phase) {
   return phase == JobPhase::kSucceeded || phase == JobPhase::kFailed ||
          phase == JobPhase::kCancelled;
+}
+
+std::string_view stop_reason_name(StopReason reason) {
+  for (const auto& [value, name] : kStopReasons) {
+    if (value == reason) return name;
+  }
+  return "none";
+}
+
+Result<StopReason> stop_reason_from_name(std::string_view name) {
+  for (const auto& [value, known] : kStopReasons) {
+    if (known == name) return value;
+  }
+  return fail(
+      ErrorCode::kInvalidArgument,
+      fmt::format("no such reason to stop (none, resize, preempt, pause, cancel): {}", name));
+}
+
+JobPhase phase_after_stop(StopReason reason) {
+  switch (reason) {
+    case StopReason::kCancel:
+      return JobPhase::kCancelled;
+    case StopReason::kPause:
+      return JobPhase::kPaused;
+    default:
+      return JobPhase::kQueued;
+  }
 }
 
 }  // namespace tunefleet::coordinator

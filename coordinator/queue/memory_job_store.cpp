@@ -31,7 +31,10 @@ class MemoryJobStore : public JobStore {
   Result<std::vector<JobRecord>> running() override;
   Result<JobRecord> transition(const std::string& id, int64_t attempt, JobPhase from, JobPhase to,
                                const TransitionChange& change) override;
-  Result<JobRecord> request_cancel(const std::string& id) override;
+  Result<std::vector<JobRecord>> in_group(const std::string& group) override;
+  Result<JobRecord> request_stop(const std::string& id, StopReason reason,
+                                 const std::string& message, int64_t leader) override;
+  Result<JobRecord> resume(const std::string& id) override;
   Status append_event(const std::string& id, int64_t attempt, int64_t source_number,
                       const JobEventRecord& event) override;
   Result<EventPage> events_before(const std::string& id, int64_t before, int64_t limit) override;
@@ -39,12 +42,17 @@ class MemoryJobStore : public JobStore {
   Result<int64_t> event_number(const std::string& id, const std::string& event_id) override;
   Status set_progress(const std::string& id, int64_t attempt,
                       const nlohmann::json& progress) override;
+  Result<Leadership> lead(const std::string& place, const std::string& process,
+                          int64_t ttl_ms) override;
+  Status resign(const std::string& process) override;
   Status ping() override { return {}; }
 
  private:
   /// The methods below want mutex_ held.
   Result<StoredJob*> find(const std::string& id);
   std::vector<const StoredJob*> in_phase(JobPhase phase) const;
+  Status check_leader(int64_t generation) const;
+  Result<JobRecord> keep(StoredJob& stored, Result<Asked> asked);
   void tell(StoredJob& job, JobEventRecord event);
   void tell(StoredJob& job, std::string level, std::string message, nlohmann::json data = nullptr);
 
@@ -54,10 +62,17 @@ class MemoryJobStore : public JobStore {
   std::map<std::pair<std::string, std::string>, std::pair<std::string, int64_t>>
       idempotency_;  ///< (owner, key) -> (job, used at ms).
   int64_t sequence_ = 0;
+  std::string leading_place_, leading_process_;
+  Leadership leadership_;
 };
 
 tl::unexpected<Error> no_such_job(const std::string& id) {
   return fail(ErrorCode::kNotFound, fmt::format("no such job: {}", id));
+}
+
+tl::unexpected<Error> other_leads(const std::string& place, int64_t left_ms) {
+  return fail(ErrorCode::kConflict,
+              fmt::format("another coordinator leads, for {} ms more: {}", left_ms, place));
 }
 
 Result<StoredJob*> MemoryJobStore::find(const std::string& id) {
@@ -104,9 +119,12 @@ Result<JobRecord> MemoryJobStore::create(const JobRecord& job, const std::string
   stored.sequence = ++sequence_;
   stored.record = JobRecord{.id = id,
                             .owner = job.owner,
+                            .group = job.group,
                             .phase = job.phase,
                             .priority = job.priority,
                             .workers = job.workers,
+                            .min_workers = job.min_workers,
+                            .max_workers = job.max_workers,
                             .created_at_ms = now_ms_(),
                             .spec = job.spec,
                             .request = job.request};
@@ -173,63 +191,87 @@ Result<std::vector<JobRecord>> MemoryJobStore::running() {
   return records;
 }
 
+Result<std::vector<JobRecord>> MemoryJobStore::in_group(const std::string& group) {
+  const std::lock_guard lock(mutex_);
+  std::vector<const StoredJob*> members;
+  for (const auto& [id, job] : jobs_) {
+    if (!group.empty() && job.record.group == group) members.push_back(&job);
+  }
+  std::ranges::sort(members, [](auto* a, auto* b) { return a->sequence < b->sequence; });
+  std::vector<JobRecord> records;
+  for (const auto* job : members) records.push_back(job->record);
+  return records;
+}
+
+Status MemoryJobStore::check_leader(int64_t generation) const {
+  if (generation == 0 || generation == leadership_.generation) return {};
+  return fail(ErrorCode::kFenced, fmt::format("another coordinator leads, in generation {}, not {}",
+                                              leadership_.generation, generation));
+}
+
 Result<JobRecord> MemoryJobStore::transition(const std::string& id, int64_t attempt, JobPhase from,
                                              JobPhase to, const TransitionChange& change) {
-  if (!is_transition(from, to)) {
-    return fail(ErrorCode::kInvalidArgument,
-                fmt::format("no way from {} to {}: {}", phase_name(from), phase_name(to), id));
-  }
   const std::lock_guard lock(mutex_);
   const auto found = find(id);
   if (!found) return fail(found.error());
-  JobRecord& job = (*found)->record;
-  if (job.phase != from || job.attempt != attempt) {
-    return fail(ErrorCode::kConflict,
-                fmt::format("the job is {} in attempt {}, not {} in attempt {}: {}",
-                            phase_name(job.phase), job.attempt, phase_name(from), attempt, id));
-  }
-  if (to == JobPhase::kQueued && job.cancel_requested) {
-    return fail(ErrorCode::kConflict,
-                fmt::format("the job is to be cancelled, not queued again: {}", id));
-  }
-  job.phase = to;
-  job.agent = "";
-  if (to == JobPhase::kRunning) {
-    ++job.attempt;
-    job.started_at_ms = now_ms_();
-    job.progress = job.failure = job.result = nullptr;
-    job.error.reset();
-  }
-  if (change.agent && !is_final(to)) job.agent = *change.agent;
-  if (change.error) job.error = change.error;
-  if (change.failure) job.failure = *change.failure;
-  if (change.result) job.result = *change.result;
-  if (is_final(to)) job.finished_at_ms = now_ms_();
+  const auto leads = check_leader(change.leader);
+  if (!leads && is_transition(from, to)) return fail(leads.error());
+  auto after = after_transition((*found)->record, attempt, from, to, change, now_ms_());
+  if (!after) return fail(after.error());
+  (*found)->record = std::move(*after);
   tell(**found, change.event_level,
        change.event_message.empty() ? std::string(default_event_message(to)) : change.event_message,
        change.event_data);
-  return job;
+  return (*found)->record;
 }
 
-Result<JobRecord> MemoryJobStore::request_cancel(const std::string& id) {
+Result<JobRecord> MemoryJobStore::keep(StoredJob& stored, Result<Asked> asked) {
+  if (!asked) return fail(asked.error());
+  stored.record = std::move(asked->job);
+  if (!asked->event_message.empty()) tell(stored, "info", asked->event_message);
+  return stored.record;
+}
+
+Result<JobRecord> MemoryJobStore::request_stop(const std::string& id, StopReason reason,
+                                               const std::string& message, int64_t leader) {
   const std::lock_guard lock(mutex_);
   const auto found = find(id);
   if (!found) return fail(found.error());
-  JobRecord& job = (*found)->record;
-  if (is_final(job.phase)) {
-    return fail(ErrorCode::kConflict,
-                fmt::format("the job has ended already ({}): {}", phase_name(job.phase), id));
+  if (const auto leads = check_leader(leader); !leads) return fail(leads.error());
+  return keep(**found, after_stop_request((*found)->record, reason, message, now_ms_()));
+}
+
+Result<JobRecord> MemoryJobStore::resume(const std::string& id) {
+  const std::lock_guard lock(mutex_);
+  const auto found = find(id);
+  if (!found) return fail(found.error());
+  return keep(**found, after_resume((*found)->record));
+}
+
+Result<Leadership> MemoryJobStore::lead(const std::string& place, const std::string& process,
+                                        int64_t ttl_ms) {
+  const std::lock_guard lock(mutex_);
+  const int64_t now = now_ms_();
+  const bool renews = process == leading_process_ && !process.empty();
+  if (!renews && place != leading_place_ && now < leadership_.until_ms) {
+    return other_leads(leading_place_, leadership_.until_ms - now);
   }
-  if (job.phase == JobPhase::kRunning) {
-    if (!job.cancel_requested) tell(**found, "info", std::string(kCancelRequestedMessage));
-    job.cancel_requested = true;
-    return job;
+  if (!renews) {
+    ++leadership_.generation;
+    leading_place_ = place;
+    leading_process_ = process;
   }
-  job.phase = JobPhase::kCancelled;
-  job.cancel_requested = true;
-  job.finished_at_ms = now_ms_();
-  tell(**found, "info", std::string(default_event_message(JobPhase::kCancelled)));
-  return job;
+  leadership_.until_ms = now + ttl_ms;
+  return leadership_;
+}
+
+Status MemoryJobStore::resign(const std::string& process) {
+  const std::lock_guard lock(mutex_);
+  if (process == leading_process_) {
+    leading_process_.clear();
+    leadership_.until_ms = 0;
+  }
+  return {};
 }
 
 Status MemoryJobStore::append_event(const std::string& id, int64_t attempt, int64_t source_number,

@@ -31,9 +31,23 @@ local function dequeue(job, id, queued)
   redis.call('ZREM', queued, queue_member(job, id))
 end
 
--- The same call may arrive twice when its answer was lost: the second time it is told that it is done.
-local function called_before(call)
-  return redis.call('SET', call, '1', 'NX', 'EX', 120) == false
+local function is_final(phase)
+  return phase == 'succeeded' or phase == 'failed' or phase == 'cancelled'
+end
+
+-- The same call may arrive twice when its answer was lost: the second time it is told that it is done. A job
+-- remembers its last calls; a repeat comes at once, so a few are enough.
+local remembered_calls = 8
+local function called_before(job, call)
+  return string.find(field(job, 'calls'), call, 1, true) ~= nil
+end
+local function remember_call(job, call)
+  local calls = field(job, 'calls') .. ' ' .. call
+  local _, count = string.gsub(calls, ' ', ' ')
+  if count > remembered_calls then
+    calls = string.gsub(calls, '^ [^ ]+', '', 1)
+  end
+  redis.call('HSET', job, 'calls', calls)
 end
 
 local function done(job)
@@ -44,4 +58,19 @@ local function refuse(code, message)
 end
 local function not_found(id)
   return refuse('not_found', 'no such job: ' .. id)
+end
+local function ended_already(id, phase)
+  return refuse('conflict', 'the job has ended already (' .. phase .. '): ' .. id)
+end
+
+-- A refusal when somebody who leads no longer asks; generation 0 is not the leader's doing.
+local function fenced(leader, generation)
+  if generation == '0' then
+    return nil
+  end
+  local leading = redis.call('HGET', leader, 'generation') or '0'
+  if leading == generation then
+    return nil
+  end
+  return refuse('fenced', 'another coordinator leads, in generation ' .. leading .. ', not ' .. generation)
 end

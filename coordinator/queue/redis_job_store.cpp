@@ -21,12 +21,16 @@ constexpr char kSequenceKey[] = "tf:sequence";
 constexpr char kCreatedKey[] = "tf:created";
 constexpr char kQueuedKey[] = "tf:queued";
 constexpr char kRunningKey[] = "tf:running";
+constexpr char kLeaderKey[] = "tf:leader";
 
 std::string job_key(const std::string& id, std::string_view part) {
   return fmt::format("tf:{{{}}}:{}", id, part);
 }
 std::string owner_key(const std::string& owner, std::string_view part) {
   return fmt::format("tf:{{owner:{}}}:{}", owner, part);
+}
+std::string group_key(const std::string& group) {
+  return fmt::format("tf:{{group:{}}}:jobs", group);
 }
 
 std::string text_of(const redisReply& reply) {
@@ -91,11 +95,16 @@ class RedisJobStore : public JobStore {
   Result<JobRecord> create(const JobRecord& job, const std::string& idempotency_key) override;
   Result<JobRecord> get(const std::string& id) override;
   Result<JobPage> list(const std::string& owner, const std::string& after, int64_t limit) override;
+  Result<std::vector<JobRecord>> in_group(const std::string& group) override {
+    return jobs_of(group_key(group), false, "", 0);
+  }
   Result<std::vector<JobRecord>> queued() override { return jobs_of(kQueuedKey, false, "", 0); }
   Result<std::vector<JobRecord>> running() override { return jobs_of(kRunningKey, false, "", 0); }
   Result<JobRecord> transition(const std::string& id, int64_t attempt, JobPhase from, JobPhase to,
                                const TransitionChange& change) override;
-  Result<JobRecord> request_cancel(const std::string& id) override;
+  Result<JobRecord> request_stop(const std::string& id, StopReason reason,
+                                 const std::string& message, int64_t leader) override;
+  Result<JobRecord> resume(const std::string& id) override;
   Status append_event(const std::string& id, int64_t attempt, int64_t source_number,
                       const JobEventRecord& event) override;
   Result<EventPage> events_before(const std::string& id, int64_t before, int64_t limit) override {
@@ -107,6 +116,9 @@ class RedisJobStore : public JobStore {
   Result<int64_t> event_number(const std::string& id, const std::string& event_id) override;
   Status set_progress(const std::string& id, int64_t attempt,
                       const nlohmann::json& progress) override;
+  Result<Leadership> lead(const std::string& place, const std::string& process,
+                          int64_t ttl_ms) override;
+  Status resign(const std::string& process) override;
   Status ping() override;
 
  private:
@@ -116,7 +128,7 @@ class RedisJobStore : public JobStore {
                                          const std::string& after, int64_t limit);
   Result<EventPage> events_of(const std::string& id, bool newest_first, int64_t bound,
                               int64_t limit);
-  std::string call_key(const std::string& id) { return job_key(id, "call:" + calls_.next()); }
+  Status only_status(const Result<RedisReply>& reply);
   Result<std::string> digest_of(const char* script);
 
   RedisPool redis_;
@@ -176,13 +188,15 @@ Result<JobRecord> RedisJobStore::create(const JobRecord& job, const std::string&
   const std::string id = job.id.empty() ? new_job_id() : job.id;
   const bool keyed = !idempotency_key.empty();
   return job_after(lua::create_job,
-                   {job_key(id, "job"), job_key(id, "events"), call_key(id), kSequenceKey,
-                    kCreatedKey, owner_key(job.owner, "created"), kQueuedKey,
-                    owner_key(job.owner, "idempotency:" + idempotency_key)},
-                   {id, job.owner, std::string(phase_name(job.phase)), std::to_string(job.priority),
-                    std::to_string(job.workers), json_text(job.spec), json_text(job.request),
-                    fmt::format("Created fine-tuning job: {}", id),
-                    std::to_string(keyed ? kIdempotencyWindowMs : 0)});
+                   {job_key(id, "job"), job_key(id, "events"), kSequenceKey, kCreatedKey,
+                    owner_key(job.owner, "created"), kQueuedKey,
+                    owner_key(job.owner, "idempotency:" + idempotency_key), group_key(job.group)},
+                   {calls_.next(), id, job.owner, std::string(phase_name(job.phase)),
+                    std::to_string(job.priority), fmt::format("Created fine-tuning job: {}", id),
+                    std::to_string(keyed ? kIdempotencyWindowMs : 0), job.group, "workers",
+                    std::to_string(job.workers), "min_workers", std::to_string(job.min_workers),
+                    "max_workers", std::to_string(job.max_workers), "spec", json_text(job.spec),
+                    "request", json_text(job.request)});
 }
 
 Result<JobRecord> RedisJobStore::get(const std::string& id) {
@@ -229,47 +243,68 @@ Result<JobRecord> RedisJobStore::transition(const std::string& id, int64_t attem
                 fmt::format("no way from {} to {}: {}", phase_name(from), phase_name(to), id));
   }
   Words arguments{
+      calls_.next(),
       id,
       std::to_string(attempt),
       std::string(phase_name(from)),
       std::string(phase_name(to)),
+      std::to_string(change.leader),
       change.event_level,
       change.event_message.empty() ? std::string(default_event_message(to)) : change.event_message,
       json_text(change.event_data)};
-  const auto set = [&arguments](const char* field, std::string value) {
-    arguments.emplace_back(field);
+  for (auto& [field, value] : changed_fields(to, change)) {
+    arguments.push_back(field);
     arguments.push_back(std::move(value));
-  };
-  if (change.agent) set("agent", *change.agent);
-  if (change.error) {
-    set("error_code", std::string(error_code_name(change.error->code)));
-    set("error_message", change.error->message);
   }
-  if (change.failure) set("failure", json_text(*change.failure));
-  if (change.result) set("result", json_text(*change.result));
-  return job_after(
-      lua::transition,
-      {job_key(id, "job"), job_key(id, "events"), call_key(id), kQueuedKey, kRunningKey},
-      arguments);
+  return job_after(lua::transition,
+                   {job_key(id, "job"), job_key(id, "events"), kQueuedKey, kRunningKey, kLeaderKey},
+                   arguments);
 }
 
-Result<JobRecord> RedisJobStore::request_cancel(const std::string& id) {
-  return job_after(lua::request_cancel,
-                   {job_key(id, "job"), job_key(id, "events"), call_key(id), kQueuedKey},
-                   {id, std::string(default_event_message(JobPhase::kCancelled)),
-                    std::string(kCancelRequestedMessage)});
+Result<JobRecord> RedisJobStore::request_stop(const std::string& id, StopReason reason,
+                                              const std::string& message, int64_t leader) {
+  const JobPhase to = phase_after_stop(reason);
+  const auto or_usual = [&message](std::string_view usual) {
+    return message.empty() ? std::string(usual) : message;
+  };
+  return job_after(lua::request_stop,
+                   {job_key(id, "job"), job_key(id, "events"), kQueuedKey, kLeaderKey},
+                   {calls_.next(), id, std::string(stop_reason_name(reason)),
+                    std::to_string(leader), or_usual(default_stop_message(reason)),
+                    std::string(phase_name(to)), or_usual(default_event_message(to))});
+}
+
+Result<JobRecord> RedisJobStore::resume(const std::string& id) {
+  return job_after(
+      lua::resume_job, {job_key(id, "job"), job_key(id, "events"), kQueuedKey},
+      {calls_.next(), id, std::string(kResumedMessage), std::string(kResumedEarlyMessage)});
+}
+
+Status RedisJobStore::only_status(const Result<RedisReply>& reply) {
+  if (!reply) return fail(reply.error());
+  const auto answer = answer_of(**reply);
+  return answer ? Status() : fail(answer.error());
+}
+
+Result<Leadership> RedisJobStore::lead(const std::string& place, const std::string& process,
+                                       int64_t ttl_ms) {
+  const auto reply = run_script(lua::lead, {kLeaderKey}, {place, process, std::to_string(ttl_ms)});
+  if (!reply) return fail(reply.error());
+  const auto answer = answer_of(**reply);
+  if (!answer) return fail(answer.error());
+  return leadership_from_hash(fields_of(**answer));
+}
+
+Status RedisJobStore::resign(const std::string& process) {
+  return only_status(run_script(lua::resign, {kLeaderKey}, {process}));
 }
 
 Status RedisJobStore::append_event(const std::string& id, int64_t attempt, int64_t source_number,
                                    const JobEventRecord& event) {
-  const auto reply = run_script(
-      lua::append_event,
-      {job_key(id, "job"), job_key(id, "events"), call_key(id), job_key(id, "told")},
-      {id, std::to_string(attempt), std::to_string(source_number), event.level, event.type,
-       event.message, json_text(event.data), std::to_string(event.created_at_ms)});
-  if (!reply) return fail(reply.error());
-  const auto answer = answer_of(**reply);
-  return answer ? Status() : fail(answer.error());
+  return only_status(run_script(
+      lua::append_event, {job_key(id, "job"), job_key(id, "events"), job_key(id, "told")},
+      {calls_.next(), id, std::to_string(attempt), std::to_string(source_number), event.level,
+       event.type, event.message, json_text(event.data), std::to_string(event.created_at_ms)}));
 }
 
 Result<EventPage> RedisJobStore::events_of(const std::string& id, bool newest_first, int64_t bound,
@@ -306,11 +341,8 @@ Result<int64_t> RedisJobStore::event_number(const std::string& id, const std::st
 
 Status RedisJobStore::set_progress(const std::string& id, int64_t attempt,
                                    const nlohmann::json& progress) {
-  const auto reply = run_script(lua::set_progress, {job_key(id, "job")},
-                                {std::to_string(attempt), json_text(progress)});
-  if (!reply) return fail(reply.error());
-  const auto answer = answer_of(**reply);
-  return answer ? Status() : fail(answer.error());
+  return only_status(run_script(lua::set_progress, {job_key(id, "job")},
+                                {std::to_string(attempt), json_text(progress)}));
 }
 
 Status RedisJobStore::ping() {

@@ -1,79 +1,247 @@
 #include "coordinator/scheduler/planner.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "coordinator/scheduler/backfill.h"
+#include "coordinator/scheduler/elastic.h"
+#include "coordinator/scheduler/fair_share.h"
+#include "coordinator/scheduler/preemption.h"
+#include "coordinator/scheduler/reasons.h"
+#include "coordinator/scheduler/reservation.h"
+#include "coordinator/scheduler/slot_index.h"
+#include "coordinator/scheduler/start_estimate.h"
+#include "coordinator/scheduler/tenant_ledger.h"
 
 namespace tunefleet::coordinator {
 namespace {
 
-std::string slots_text(int64_t count) {
-  return fmt::format("{} {}", count, count == 1 ? "slot" : "slots");
-}
+/// One making of a plan: a walk over the waiting jobs, and what it has given away so far.
+class Planning {
+ public:
+  explicit Planning(const PlanInput& input)
+      : input_(input),
+        slots_(input.agents, input.policy.span_agents),
+        ledger_(input),
+        occupants_(occupants_of(input, slots_)),
+        quota_heads_(input.waiting.size(), nullptr) {}
 
-/// The agent with the fewest free slots that still holds `workers`; null when none does.
-AgentSlots* best_fit(std::vector<AgentSlots>& agents, int64_t workers) {
-  AgentSlots* best = nullptr;
-  for (auto& agent : agents) {
-    if (agent.free_slots < workers) continue;
-    if (best == nullptr || agent.free_slots < best->free_slots ||
-        (agent.free_slots == best->free_slots && agent.host < best->host)) {
-      best = &agent;
+  Plan run() {
+    FairOrder order(input_, ledger_);
+    while (const auto job = order.next()) look_at(input_.waiting[*job]);
+    widen_starts();
+    if (input_.waiting.empty()) grow_one();
+    write_starts();
+    estimate_waits();
+    return std::move(plan_);
+  }
+
+ private:
+  struct Started {
+    const WaitingJob* job;
+    size_t tenant;
+    AgentSet where;
+    Seats seats;
+    int64_t width;
+  };
+  /// The first job that has to wait for slots: everything behind it leaves its reservation alone.
+  struct Head {
+    const WaitingJob* job;
+    size_t tenant;
+    Backfill backfill;
+    std::string wider_reason;  ///< For the narrower jobs behind it,
+    std::string other_reason;  ///< and for the others.
+  };
+
+  void look_at(const WaitingJob& job) {
+    if (slots_.size() == 0) return wait(job, "no agent is connected", false);
+    const size_t tenant = ledger_.id_of(job.tenant);
+    const AgentSet where = slots_.without(job.excluded_hosts);
+    if (const int64_t capacity = slots_.capacity_in(where); capacity < min_of(job)) {
+      return wait(job, reasons::too_wide(job, capacity, slots_.span_agents()), false);
+    }
+    if (job.not_before_ms > input_.now_ms) {
+      return wait(job, reasons::pause(job.not_before_ms - input_.now_ms), false);
+    }
+    if (held_by_quota(job, tenant)) return;
+    if (!start(job, tenant, where)) wait_in_line(job, tenant, where);
+  }
+
+  static int64_t min_of(const WaitingJob& job) { return std::max<int64_t>(1, job.min_workers); }
+
+  /// A job that its tenant's quota holds back holds back the tenant's later ones, or narrow jobs
+  /// would keep a wide one waiting for good. One that is wider than the quota holds nobody.
+  bool held_by_quota(const WaitingJob& job, size_t tenant) {
+    const WaitingJob*& first = quota_heads_[tenant];
+    if (ledger_.left(tenant) >= min_of(job)) {
+      if (first == nullptr) return false;
+      wait(job, reasons::behind_in_quota(first->id), false);
+      return true;
+    }
+    if (first == nullptr && min_of(job) <= ledger_.quota(tenant)) first = &job;
+    wait(job, reasons::quota(job, ledger_, tenant), false);
+    return true;
+  }
+
+  bool start(const WaitingJob& job, size_t tenant, const AgentSet& where) {
+    const int64_t ranks = min_of(job);
+    if (slots_.free_in(AgentSet::all()) < ranks || takes_heads_quota(job, tenant, ranks)) {
+      return false;
+    }
+    auto seats = head_ ? head_->backfill.place(ranks, job.expected_ms, where, slots_)
+                       : slots_.place(ranks, where);
+    if (!seats) return false;
+    slots_.take(*seats);
+    ledger_.use(tenant, ranks);
+    if (head_) head_->backfill.note({}, *seats, job.expected_ms);
+    started_.push_back({&job, tenant, where, std::move(*seats), ranks});
+    return true;
+  }
+
+  /// Whether `ranks` more would leave the head's tenant too little of its quota when the head
+  /// starts.
+  bool takes_heads_quota(const WaitingJob& job, size_t tenant, int64_t ranks) const {
+    if (!head_ || head_->tenant != tenant) return false;
+    if (head_->backfill.ends_in_time(job.expected_ms)) return false;
+    return ledger_.left(tenant) - min_of(*head_->job) < ranks;
+  }
+
+  void wait_in_line(const WaitingJob& job, size_t tenant, const AgentSet& where) {
+    ledger_.claim(tenant, min_of(job));
+    if (!head_) return become_head(job, tenant, where);
+    const bool narrower = min_of(job) < min_of(*head_->job);
+    wait(job, narrower ? head_->wider_reason : head_->other_reason, true);
+  }
+
+  void become_head(const WaitingJob& job, size_t tenant, const AgentSet& where) {
+    Reservation claim = reserve(min_of(job), where, slots_, releases());
+    if (claim.start_ms > input_.now_ms + input_.policy.stop_takes_ms) {
+      const auto stops = make_room(job, where, slots_, occupants_, input_);
+      for (const auto& stop : stops) stop_for(job, stop);
+      if (!stops.empty()) claim = reserve(min_of(job), where, slots_, releases());
+    }
+    wait(job, reasons::slots_taken(job, slots_, where, coming_on(claim.pool)), true);
+    head_ = Head{&job, tenant, Backfill(std::move(claim), input_.now_ms),
+                 reasons::behind(job.id, true), reasons::behind(job.id, false)};
+  }
+
+  void stop_for(const WaitingJob& job, const Stop& stop) {
+    Occupant& occupant = occupants_[stop.occupant];
+    const RunningJob& running = *occupant.job;
+    const bool resized = stop.new_size > 0;
+    plan_.stops.push_back(
+        {.job = running.id,
+         .why = resized ? StopWhy::kResize : StopWhy::kPreempt,
+         .for_job = job.id,
+         .new_size = stop.new_size,
+         .reason = resized ? reasons::made_narrower(occupant.width, stop.new_size, job)
+                           : reasons::preempted(running, job)});
+    occupant.free_at_ms = input_.now_ms + input_.policy.stop_takes_ms;
+    occupant.returns = stop.new_size;
+    occupant.stopping = true;
+  }
+
+  int64_t coming_on(const AgentSet& pool) const {
+    int64_t coming = 0;
+    for (const auto& occupant : occupants_) {
+      if (!occupant.stopping) continue;
+      coming += std::max<int64_t>(0, ranks_in(occupant.seats, pool) - occupant.returns);
+    }
+    return coming;
+  }
+
+  /// What comes free, by the running jobs and those that start now.
+  std::vector<Release> releases() const {
+    std::vector<Release> releases;
+    releases.reserve(occupants_.size() + started_.size());
+    for (const auto& occupant : occupants_) {
+      releases.push_back({occupant.free_at_ms, occupant.seats, occupant.returns});
+    }
+    for (const auto& start : started_) {
+      const int64_t expected_ms = start.job->expected_ms;
+      releases.push_back({expected_ms > 0 ? input_.now_ms + expected_ms : kNever, start.seats});
+    }
+    return releases;
+  }
+
+  void widen_starts() {
+    for (auto& start : started_) {
+      if (start.job->max_workers > start.width) widen(start);
     }
   }
-  return best;
-}
 
-int64_t widest(const std::vector<AgentSlots>& agents) {
-  int64_t slots = 0;
-  for (const auto& agent : agents) slots = std::max(slots, agent.slots);
-  return slots;
-}
-
-/// Why the job at the head waits: slots are taken.
-std::string waits_for_slots(const std::vector<AgentSlots>& agents, int64_t workers) {
-  if (agents.size() == 1) {
-    return fmt::format("waiting for {} ({} free of {})", slots_text(workers), agents[0].free_slots,
-                       agents[0].slots);
+  void widen(Started& start) {
+    if (quota_heads_[start.tenant] != nullptr) return;  // The quota's rest is spoken for.
+    int64_t more = std::min(start.job->max_workers - start.width, ledger_.left(start.tenant));
+    if (head_ && !head_->backfill.ends_in_time(start.job->expected_ms)) {
+      more = std::min(more, head_->backfill.reservation().spare);
+      if (head_->tenant == start.tenant) {
+        more = std::min(more, ledger_.left(start.tenant) - min_of(*head_->job));
+      }
+    }
+    if (more <= 0) return;
+    slots_.give(start.seats);
+    const int64_t width = std::min(start.width + more, slots_.room_in(start.where));
+    const auto seats = slots_.place(width, start.where);
+    if (seats && (!head_ || head_->backfill.allows(start.seats, *seats, start.job->expected_ms))) {
+      if (head_) head_->backfill.note(start.seats, *seats, start.job->expected_ms);
+      ledger_.use(start.tenant, width - start.width);
+      start.width = width;
+      start.seats = *seats;
+    }
+    slots_.take(start.seats);
   }
-  int64_t free_slots = 0;
-  for (const auto& agent : agents) free_slots = std::max(free_slots, agent.free_slots);
-  return fmt::format("waiting for {} on one agent ({} free at most, on {} agents)",
-                     slots_text(workers), free_slots, agents.size());
-}
+
+  void grow_one() {
+    const auto stop = grow(occupants_, slots_, ledger_, input_);
+    if (!stop) return;
+    const Occupant& occupant = occupants_[stop->occupant];
+    plan_.stops.push_back({.job = occupant.job->id,
+                           .why = StopWhy::kResize,
+                           .new_size = stop->new_size,
+                           .reason = reasons::made_wider(occupant.width, stop->new_size)});
+  }
+
+  void wait(const WaitingJob& job, std::string reason, bool in_line) {
+    plan_.waits.push_back({.job = job.id,
+                           .position = static_cast<int64_t>(plan_.waits.size()) + 1,
+                           .reason = std::move(reason)});
+    waiting_.push_back({&job, in_line});
+  }
+
+  void write_starts() {
+    for (const auto& start : started_) {
+      plan_.starts.push_back({start.job->id, slots_.placement_of(start.seats)});
+    }
+  }
+
+  /// For the jobs that wait for slots, and the end of the pause for those in one.
+  void estimate_waits() {
+    StartEstimate estimate(input_.now_ms, slots_.free_in(AgentSet::all()), releases());
+    if (head_) estimate.not_before(head_->backfill.reservation().start_ms);
+    for (size_t i = 0; i < waiting_.size(); ++i) {
+      const auto& [job, in_line] = waiting_[i];
+      if (in_line)
+        plan_.waits[i].estimated_start_ms = estimate.next(min_of(*job), job->expected_ms);
+      if (job->not_before_ms > input_.now_ms)
+        plan_.waits[i].estimated_start_ms = job->not_before_ms;
+    }
+  }
+
+  const PlanInput& input_;
+  SlotIndex slots_;
+  TenantLedger ledger_;
+  std::vector<Occupant> occupants_;
+  std::vector<const WaitingJob*> quota_heads_;  ///< By tenant; there are at most as many as jobs.
+  std::optional<Head> head_;
+  std::vector<Started> started_;
+  std::vector<std::pair<const WaitingJob*, bool>> waiting_;  ///< As plan_.waits; whether in line.
+  Plan plan_;
+};
 
 }  // namespace
 
-Plan plan(const PlanInput& input) {
-  std::vector<AgentSlots> agents = input.agents;
-  std::vector<WaitingJob> waiting = input.waiting;
-  std::ranges::stable_sort(
-      waiting, [](const WaitingJob& a, const WaitingJob& b) { return a.priority > b.priority; });
-
-  Plan plan;
-  std::string head;  // The job that everything behind it waits for; empty: none.
-  const auto wait = [&plan](const WaitingJob& job, std::string reason) {
-    plan.waits.push_back({.job = job.id,
-                          .position = static_cast<int64_t>(plan.waits.size()) + 1,
-                          .reason = std::move(reason)});
-  };
-  for (const auto& job : waiting) {
-    if (agents.empty()) {
-      wait(job, "no agent is connected");
-    } else if (job.workers > widest(agents)) {
-      wait(job, fmt::format("needs {}, the largest agent has {}", slots_text(job.workers),
-                            widest(agents)));
-    } else if (!head.empty()) {
-      wait(job, fmt::format("waiting behind {}", head));
-    } else if (AgentSlots* agent = best_fit(agents, job.workers)) {
-      agent->free_slots -= job.workers;
-      plan.starts.push_back({.job = job.id, .host = agent->host});
-    } else {
-      wait(job, waits_for_slots(agents, job.workers));
-      head = job.id;
-    }
-  }
-  return plan;
-}
+Plan plan(const PlanInput& input) { return Planning(input).run(); }
 
 }  // namespace tunefleet::coordinator

@@ -4,56 +4,53 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/scheduler/plan_input.h"
+
 namespace tunefleet::coordinator {
 
-/// An agent the planner may use: alive, and nothing on it that the coordinator does not know.
-struct AgentSlots {
-  std::string host{};
-  int64_t slots = 0;
-  int64_t free_slots = 0;  ///< <= slots.
-};
-
-/// A job that waits. Order of submission decides between equal priorities.
-struct WaitingJob {
-  std::string id{};
-  int64_t workers = 1;
-  int64_t priority = 0;
-};
-
-/// What the planner decides on. `waiting` is oldest first within a priority (JobStore::queued()).
-struct PlanInput {
-  std::vector<AgentSlots> agents{};
-  std::vector<WaitingJob> waiting{};
-};
-
-/// All ranks of `job` start on `host`.
+/// All ranks of `job` start now, on these hosts.
 struct PlannedStart {
   std::string job{};
-  std::string host{};
+  Placement placement{};
+};
+
+/// Why a running job is to stop with a checkpoint: to give way, or to go on at another width.
+enum class StopWhy { kPreempt, kResize };
+
+struct PlannedStop {
+  std::string job{};
+  StopWhy why = StopWhy::kPreempt;
+  std::string for_job{};  ///< The waiting job that needs the slots; empty when the job grows.
+  int64_t new_size = 0;   ///< Ranks it is to go on with; 0 when it is preempted.
+  std::string reason{};   ///< In words for people.
 };
 
 /// A job that goes on waiting, and why, in words for people.
 struct PlannedWait {
   std::string job{};
-  int64_t position = 0;  ///< 1 = next.
+  int64_t position = 0;  ///< In the order the jobs are looked at; 1 = first in line.
   std::string reason{};
+  int64_t estimated_start_ms = 0;  ///< By what is known of the others' ends; 0: unknown.
 };
 
 struct Plan {
   std::vector<PlannedStart> starts{};
-  std::vector<PlannedWait> waits{};
+  std::vector<PlannedStop> stops{};
+  std::vector<PlannedWait> waits{};  ///< By position.
 };
 
-/// Decides what starts now. Pure: the same input gives the same plan.
+/// Decides what starts, stops and waits now. Pure: the same input gives the same plan, in any
+/// order of the agents.
 ///
-/// - Jobs are looked at by priority (higher first), then age. All ranks of a gang start on one
-/// agent or none do; of
-///   the agents it fits on, the one with the fewest free slots is taken (best fit), the first by
-///   name among equals.
-/// - Strict order: behind a job that has to wait for slots nothing starts, so that a wide job is
-/// never starved by narrow
-///   ones. Only a job too wide for every agent is stepped over; its reason says so.
-/// - Every waiting job gets its position and the reason.
+/// 1. Order: FairOrder. A job in its pause, beyond its tenant's quota or too wide for the fleet is
+///    passed over.
+/// 2. Jobs start in that order, elastic ones at their smallest, as long as they fit: on the fullest
+///    agent that holds the gang, else on the fewest agents. All ranks or none.
+/// 3. The first job that does not fit is the head. It gets a Reservation; running jobs shrink for
+///    it or are preempted (see make_room()) when it would otherwise wait longer than a stop takes.
+/// 4. Behind the head a job starts only where it cannot delay that reservation.
+/// 5. What is left widens the elastic jobs that start now; when nothing waits, one running elastic
+///    job may grow.
 Plan plan(const PlanInput& input);
 
 }  // namespace tunefleet::coordinator

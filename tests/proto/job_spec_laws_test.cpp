@@ -24,6 +24,11 @@ class AnyValue {
     value = *rc::gen::inRange<int64_t>(std::max<double>(field_.limits.min, -5),
                                        std::min<double>(field_.limits.max, 5000));
   }
+  void draw(WorkerRange& value) const {
+    draw(value.min);
+    draw(value.max);
+    if (value.min > value.max) std::swap(value.min, value.max);
+  }
   void draw(double& value) const {
     const int64_t part = *rc::gen::inRange<int64_t>(1, 1'000'000'007);
     const double low = std::max<double>(field_.limits.min, -1000);

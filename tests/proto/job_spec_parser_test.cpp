@@ -156,7 +156,7 @@ TEST(JobSpecParser, ReportsEverythingAtOnceInTheOrderOfTheText) {
           "job.yaml:3: lora_rank: must be at least 1, got 0",
           "job.yaml:4: lr_scheduler_type: must be one of linear, cosine, constant, got `cosin`, "
           "did you mean cosine?",
-          "job.yaml:5: workers: wants a whole number, got `two`",
+          "job.yaml:5: workers: wants a whole number or a range, 2..8: got `two`",
           AllOf(HasSubstr("job.yaml:6: deepspeed"), HasSubstr("not supported")),
           "job.yaml:7: workers: given twice, first on line 5: remove one"));
 }
@@ -178,7 +178,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Refused{"lora_rank: 99999999999999999999", "wants a whole number"},
                     Refused{"lora_rank:", "lora_rank: has no value"},
                     Refused{"lora_rank: [8]", "got a list of 1 values"},
-                    Refused{"workers: 1..4", "a range is not supported"},
+                    Refused{"workers: 4..1", "the range ends below its start"},
                     Refused{"workers: 0", "must be from 1 to 4096, got 0"},
                     Refused{"learning_rate: .nan", "wants a number"},
                     Refused{"learning_rate: inf", "wants a number"},

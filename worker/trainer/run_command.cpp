@@ -46,13 +46,14 @@ int64_t attempt_from_environment() {
 }
 
 Status check_world(const JobSpec& spec, const collective::Group& group) {
-  if (spec.workers == group.size()) return {};
+  if (spec.workers.min <= group.size() && group.size() <= spec.workers.max) return {};
+  const std::string wanted = range_text(spec.workers);
   return fail(
       ErrorCode::kInvalidArgument,
-      "the job wants workers: " + std::to_string(spec.workers) + ", but " +
+      "the job wants workers: " + wanted + ", but " +
           std::to_string(group.size()) +
           (group.size() == 1
-               ? " rank was started; start it with mpirun -np " + std::to_string(spec.workers) +
+               ? " rank was started; start it with mpirun -np " + std::to_string(spec.workers.min) +
                      ", through the service, or with --set workers=1"
                : " ranks were started; use --set workers=" + std::to_string(group.size())));
 }

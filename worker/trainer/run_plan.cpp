@@ -18,11 +18,14 @@ int64_t interval(const std::string& strategy, int64_t steps, int64_t steps_per_e
 RunPlan make_run_plan(const JobSpec& spec, int64_t rows, int64_t world_size) {
   RunPlan plan;
   plan.micro_batch = spec.per_device_train_batch_size;
-  const int64_t per_pass = plan.micro_batch * world_size;
+  // An elastic job's step has the rows that its largest gang would take, however many ranks there are.
+  const bool elastic = spec.workers.min < spec.workers.max;
+  const int64_t per_pass = plan.micro_batch * (elastic ? spec.workers.max : world_size);
   const int64_t usual =
       spec.galore_optim_per_parameter ? 1 : std::max<int64_t>(1, ceil_div(16, per_pass));
   plan.accumulation = spec.gradient_accumulation_steps.value_or(usual);
   plan.batch_total = per_pass * plan.accumulation;
+  plan.accumulation = ceil_div(plan.batch_total, plan.micro_batch * world_size);
   plan.steps_per_epoch = std::max<int64_t>(1, ceil_div(rows, plan.batch_total));
   const auto by_epochs =
       std::ceil(spec.num_train_epochs * static_cast<double>(plan.steps_per_epoch) - 1e-9);

@@ -11,7 +11,7 @@ namespace tunefleet::trainer {
 /// The numbers of a run, derived from the job, the data and the number of ranks. A value.
 struct RunPlan {
   int64_t micro_batch = 1;   ///< Rows of one rank in one backward pass.
-  int64_t accumulation = 1;  ///< Backward passes of a step.
+  int64_t accumulation = 1;  ///< Backward passes of a step; the last may have fewer rows.
   int64_t batch_total = 1;   ///< Rows of a step over all ranks.
   int64_t steps_per_epoch = 1;
   int64_t max_steps = 1;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "coordinator/launch/run_directory.h"
 #include "proto/wire.pb.h"
 
 namespace tunefleet::coordinator {
@@ -21,6 +22,7 @@ using testing::SizeIs;
 class AwayStore : public JobStore {
  public:
   bool away = false;
+  int64_t now_ms = 1;
 
   Result<JobRecord> create(const JobRecord& job, const std::string& key) override {
     return away ? gone() : inner_->create(job, key);
@@ -39,8 +41,22 @@ class AwayStore : public JobStore {
                                const TransitionChange& change) override {
     return away ? gone() : inner_->transition(id, attempt, from, to, change);
   }
-  Result<JobRecord> request_cancel(const std::string& id) override {
-    return away ? gone() : inner_->request_cancel(id);
+  Result<std::vector<JobRecord>> in_group(const std::string& group) override {
+    return away ? Result<std::vector<JobRecord>>(gone()) : inner_->in_group(group);
+  }
+  Result<JobRecord> request_stop(const std::string& id, StopReason reason,
+                                 const std::string& message, int64_t leader) override {
+    return away ? gone() : inner_->request_stop(id, reason, message, leader);
+  }
+  Result<JobRecord> resume(const std::string& id) override {
+    return away ? gone() : inner_->resume(id);
+  }
+  Result<Leadership> lead(const std::string& place, const std::string& process,
+                          int64_t ttl_ms) override {
+    return away ? Result<Leadership>(gone()) : inner_->lead(place, process, ttl_ms);
+  }
+  Status resign(const std::string& process) override {
+    return away ? Status(gone()) : inner_->resign(process);
   }
   Status append_event(const std::string& id, int64_t attempt, int64_t number,
                       const JobEventRecord& event) override {
@@ -63,7 +79,7 @@ class AwayStore : public JobStore {
 
  private:
   static tl::unexpected<Error> gone() { return fail(ErrorCode::kUnavailable, "store is away"); }
-  std::unique_ptr<JobStore> inner_ = make_memory_job_store([] { return int64_t{1}; });
+  std::unique_ptr<JobStore> inner_ = make_memory_job_store([this] { return now_ms; });
 };
 
 /// The reconciler in a world of values: a clock the test moves, an agent the test speaks for.
@@ -80,7 +96,12 @@ class FleetReconcilerTest : public testing::Test {
   void restart() {
     reconciler_ = std::make_unique<FleetReconciler>(
         store_,
-        ReconcilerOptions{.jobs_directory = directory_, .rank_endpoint = "tcp://127.0.0.1:1"},
+        ReconcilerOptions{
+            .jobs_directory = directory_,
+            .prepare =
+                [this](const JobRecord& job) { return prepare_run_directory(directory_, job); },
+            .unix_ms = [this] { return store_.now_ms; },
+            .rank_endpoint = "tcp://127.0.0.1:1"},
         [this](const std::string& peer, wire::Envelope envelope) {
           sent_.emplace_back(peer, std::move(envelope));
         });
@@ -91,13 +112,15 @@ class FleetReconcilerTest : public testing::Test {
                                .phase = JobPhase::kQueued,
                                .priority = priority,
                                .workers = workers,
+                               .min_workers = workers,
+                               .max_workers = workers,
                                .spec = {{"seed", 1}}},
                               ""));
     reconciler_->look_again();
   }
 
   void beat(std::vector<GangId> gangs = {}, const std::string& peer = "peer-a",
-            const std::string& host = "host-a") {
+            const std::string& host = "host-a", wire::GangRole role = wire::GANG_LEAD) {
     wire::Envelope envelope;
     envelope.mutable_agent_beat()->set_host(host);
     envelope.mutable_agent_beat()->set_slots(2);
@@ -105,6 +128,7 @@ class FleetReconcilerTest : public testing::Test {
       auto& gang = *envelope.mutable_agent_beat()->add_gangs();
       gang.set_job(id.job);
       gang.set_attempt(static_cast<uint64_t>(id.attempt));
+      gang.set_role(role);
     }
     message(std::move(envelope), peer);
   }
@@ -115,7 +139,8 @@ class FleetReconcilerTest : public testing::Test {
     reconciler_->on_message(peer, envelope, now_ms_);
   }
 
-  void gang_ended(const GangId& id, bool succeeded, const std::string& why = "") {
+  void gang_ended(const GangId& id, bool succeeded, const std::string& why = "",
+                  const std::string& code = "unavailable") {
     wire::Envelope envelope;
     auto& ended = *envelope.mutable_gang_ended();
     ended.set_job(id.job);
@@ -124,7 +149,7 @@ class FleetReconcilerTest : public testing::Test {
     if (!succeeded) {
       ended.mutable_failure()->set_rank(1);
       ended.mutable_failure()->set_host("host-a");
-      ended.mutable_failure()->set_code("unavailable");
+      ended.mutable_failure()->set_code(code);
       ended.mutable_failure()->set_message(why);
     }
     message(std::move(envelope));
@@ -134,6 +159,7 @@ class FleetReconcilerTest : public testing::Test {
   void pass(int seconds, bool beating = true, std::vector<GangId> gangs = {}) {
     for (int i = 0; i < seconds; ++i) {
       now_ms_ += 1000;
+      store_.now_ms += 1000;
       if (beating) beat(gangs);
       tick();
     }
@@ -172,7 +198,7 @@ TEST_F(FleetReconcilerTest, AJobStartsOnTheAgentWithItsRunDirectoryReady) {
   EXPECT_EQ(start.rank_endpoint(), "tcp://127.0.0.1:1");
   EXPECT_TRUE(std::filesystem::exists(directory_ / "j/job.json"));
   EXPECT_EQ(phase("j"), JobPhase::kRunning);
-  EXPECT_EQ(store_.get("j")->agent, "host-a");
+  EXPECT_EQ(store_.get("j")->lead_host(), "host-a");
   EXPECT_THAT(reconciler_->agents()[0].jobs, ElementsAre("j"));
 }
 
@@ -185,7 +211,8 @@ TEST_F(FleetReconcilerTest, WaitingJobsAreToldWhy) {
   beat();
   tick();
   EXPECT_EQ(phase("a"), JobPhase::kRunning);
-  EXPECT_EQ(reconciler_->positions().at("wide").reason, "needs 4 slots, the largest agent has 2");
+  EXPECT_THAT(reconciler_->positions().at("wide").reason,
+              HasSubstr("needs 4 slots, the fleet has 2"));
   EXPECT_EQ(reconciler_->positions().at("b").position, 2);
   EXPECT_EQ(reconciler_->positions().at("b").reason, "waiting for 2 slots (0 free of 2)");
 }
@@ -220,11 +247,26 @@ TEST_F(FleetReconcilerTest, AFailureReachesTheJobWithRankAndHost) {
   submit("j");
   beat();
   tick();
-  gang_ended({"j", 1}, false, "killed by SIGKILL (out of memory?)");
+  gang_ended({"j", 1}, false, "no such file: x.jsonl", "not_found");
   const auto job = *store_.get("j");
   EXPECT_EQ(job.phase, JobPhase::kFailed);
-  EXPECT_EQ(job.error->message, "rank 1 on host-a was killed by SIGKILL (out of memory?)");
+  EXPECT_EQ(job.error->message, "rank 1 on host-a failed: no such file: x.jsonl");
   EXPECT_EQ(job.failure["rank"], 1);
+}
+
+TEST_F(FleetReconcilerTest, AKilledRankIsTriedAgainAfterAPause) {
+  submit("j");
+  beat();
+  tick();
+  gang_ended({"j", 1}, false, "killed by SIGKILL (out of memory?)");
+  EXPECT_EQ(phase("j"), JobPhase::kQueued);
+  beat();
+  tick();
+  EXPECT_EQ(phase("j"), JobPhase::kQueued) << "not at once";
+  EXPECT_THAT(reconciler_->positions().at("j").reason, HasSubstr("again"));
+  pass(3);
+  EXPECT_EQ(phase("j"), JobPhase::kRunning);
+  EXPECT_EQ(store_.get("j")->attempt, 2);
 }
 
 TEST_F(FleetReconcilerTest, AnEndIsNotLostWhileTheStoreIsAway) {
@@ -265,28 +307,128 @@ TEST_F(FleetReconcilerTest, ARunningJobIsCancelledWhenItsGangHasStopped) {
   beat();
   tick();
   pass(1, true, {{"j", 1}});
-  ASSERT_TRUE(store_.request_cancel("j"));
+  ASSERT_TRUE(store_.request_stop("j", StopReason::kCancel, "", 0));
   reconciler_->look_again();
   tick();
   const auto stops = take_sent(wire::Envelope::kStopGang);
   ASSERT_THAT(stops, SizeIs(1));
   EXPECT_EQ(stops[0].stop_gang().grace_ms(), 10'000U);
   EXPECT_EQ(phase("j"), JobPhase::kRunning);
-  gang_ended({"j", 1}, false, "cancelled");
+  gang_ended({"j", 1}, false, "asked to stop", "cancelled");
   EXPECT_EQ(phase("j"), JobPhase::kCancelled);
 }
 
-TEST_F(FleetReconcilerTest, ASilentAgentFailsItsJobsOnlyAfterTheGrace) {
+TEST_F(FleetReconcilerTest, AJobOfASilentAgentGoesOnElsewhereAfterTheGrace) {
   submit("j");
   beat();
   tick();
   pass(1, true, {{"j", 1}});
-  pass(30, false);
+  for (int i = 0; i < 8; ++i) {
+    pass(1, false);
+    beat({}, "peer-b", "host-b");
+  }
   EXPECT_EQ(phase("j"), JobPhase::kRunning);
   EXPECT_FALSE(reconciler_->agents()[0].alive);
-  pass(5, false);
-  EXPECT_EQ(phase("j"), JobPhase::kFailed);
-  EXPECT_THAT(store_.get("j")->error->message, HasSubstr("agent lost"));
+  for (int i = 0; i < 5; ++i) {
+    beat({}, "peer-b", "host-b");
+    pass(1, false);
+  }
+  const auto job = *store_.get("j");
+  EXPECT_EQ(job.phase, JobPhase::kRunning);
+  EXPECT_EQ(job.attempt, 2);
+  EXPECT_EQ(job.lead_host(), "host-b");
+  EXPECT_THAT(job.excluded_hosts, ElementsAre("host-a"));
+}
+
+TEST_F(FleetReconcilerTest, AGangOverTwoAgentsStartsWhenBothKeepItsSlots) {
+  submit("wide", 4);
+  beat();
+  beat({}, "peer-b", "host-b");
+  tick();
+  EXPECT_EQ(phase("wide"), JobPhase::kQueued);
+  EXPECT_THAT(take_sent(wire::Envelope::kReserveSlots), SizeIs(2));
+  beat({{"wide", 1}}, "peer-a", "host-a", wire::GANG_RESERVED);
+  tick();
+  EXPECT_EQ(phase("wide"), JobPhase::kQueued) << "one is not enough";
+  beat({{"wide", 1}}, "peer-b", "host-b", wire::GANG_RESERVED);
+  tick();
+  const auto job = *store_.get("wide");
+  ASSERT_EQ(job.phase, JobPhase::kRunning);
+  EXPECT_EQ(job.placement.size(), 2U);
+  const auto starts = take_sent(wire::Envelope::kStartGang);
+  ASSERT_THAT(starts, SizeIs(1));
+  EXPECT_EQ(starts[0].start_gang().parts_size(), 2);
+  EXPECT_EQ(starts[0].start_gang().ranks(), 4U);
+}
+
+TEST_F(FleetReconcilerTest, AGangThatOneAgentRefusesHoldsNoSlots) {
+  submit("wide", 4);
+  beat();
+  beat({}, "peer-b", "host-b");
+  tick();
+  wire::Envelope refusal;
+  refusal.mutable_reservation_refused()->set_job("wide");
+  refusal.mutable_reservation_refused()->set_attempt(1);
+  refusal.mutable_reservation_refused()->set_host("host-b");
+  refusal.mutable_reservation_refused()->set_reason("1 slot is free, 2 are needed");
+  message(refusal, "peer-b");
+  sent_.clear();
+  tick();
+  EXPECT_THAT(take_sent(wire::Envelope::kReleaseSlots), SizeIs(2));
+  EXPECT_EQ(phase("wide"), JobPhase::kQueued);
+}
+
+TEST_F(FleetReconcilerTest, AGangThatHangsIsStoppedAndTriedAgain) {
+  submit("j");
+  beat();
+  tick();
+  const auto rank_beat = [&](int rank, int step) {
+    wire::Envelope envelope;
+    auto& told = *envelope.mutable_rank_beat();
+    told.set_job("j");
+    told.set_attempt(1);
+    told.set_rank(static_cast<uint32_t>(rank));
+    told.set_host("host-a");
+    told.set_phase("training");
+    told.set_step(static_cast<uint64_t>(step));
+    message(envelope, "rank");
+  };
+  for (int step = 1; step <= 20; ++step) {
+    rank_beat(0, step);
+    rank_beat(1, step);
+    pass(1, true, {{"j", 1}});
+  }
+  sent_.clear();
+  for (int i = 0; i < 13; ++i) {
+    rank_beat(0, 20);  // Rank 1 stands still, and rank 0 waits for it.
+    pass(1, true, {{"j", 1}});
+  }
+  EXPECT_FALSE(take_sent(wire::Envelope::kStopGang).empty());
+  gang_ended({"j", 1}, false, "asked to stop", "cancelled");
+  EXPECT_EQ(phase("j"), JobPhase::kQueued);
+  EXPECT_THAT(store_.events_before("j", 0, 1)->events[0].message,
+              HasSubstr("rank 1 on host-a hangs"));
+}
+
+TEST_F(FleetReconcilerTest, ACoordinatorThatWasReplacedStepsDown) {
+  ASSERT_TRUE(store_.lead("elsewhere", "p", 60'000));
+  submit("j");
+  reconciler_ = std::make_unique<FleetReconciler>(
+      store_,
+      ReconcilerOptions{
+          .jobs_directory = directory_,
+          .prepare =
+              [this](const JobRecord& job) { return prepare_run_directory(directory_, job); },
+          .leader = 7,
+          .unix_ms = [this] { return store_.now_ms; }},
+      [this](const std::string& peer, wire::Envelope envelope) {
+        sent_.emplace_back(peer, std::move(envelope));
+      });
+  beat();
+  tick();
+  EXPECT_TRUE(reconciler_->outlived(7));
+  EXPECT_EQ(phase("j"), JobPhase::kQueued);
+  EXPECT_THAT(take_sent(wire::Envelope::kStartGang), IsEmpty());
 }
 
 TEST_F(FleetReconcilerTest, AnAgentThatComesBackInTimeKeepsItsJob) {
@@ -300,14 +442,15 @@ TEST_F(FleetReconcilerTest, AnAgentThatComesBackInTimeKeepsItsJob) {
   EXPECT_EQ(phase("j"), JobPhase::kRunning);
 }
 
-TEST_F(FleetReconcilerTest, AGangThatIsNoLongerThereFailsClearly) {
+TEST_F(FleetReconcilerTest, AGangThatIsNoLongerThereIsTriedAgain) {
   submit("j");
   beat();
   tick();
   pass(1, true, {{"j", 1}});
-  pass(7);
-  EXPECT_EQ(phase("j"), JobPhase::kFailed);
-  EXPECT_THAT(store_.get("j")->error->message, HasSubstr("no longer runs the job"));
+  pass(12);
+  EXPECT_EQ(store_.get("j")->attempt, 2);
+  EXPECT_THAT(store_.events_after("j", 2, 1)->events[0].message,
+              HasSubstr("no longer runs the job"));
 }
 
 TEST_F(FleetReconcilerTest, ARestartedCoordinatorAdoptsRunningJobs) {
@@ -326,8 +469,8 @@ TEST_F(FleetReconcilerTest, ARestartedCoordinatorAdoptsRunningJobs) {
 
 TEST_F(FleetReconcilerTest, AStartThatWasStoredButNotSentIsMadeUpFor) {
   submit("j");
-  ASSERT_TRUE(
-      store_.transition("j", 0, JobPhase::kQueued, JobPhase::kRunning, {.agent = "host-a"}));
+  ASSERT_TRUE(store_.transition("j", 0, JobPhase::kQueued, JobPhase::kRunning,
+                                {.placement = Placement{{.host = "host-a", .ranks = 2}}}));
   tick();
   beat();
   tick();

@@ -24,7 +24,11 @@ wire::AgentBeat beat_of(const std::string& host, uint32_t slots, std::vector<Gan
 }
 
 JobRecord running_job(const std::string& id, const std::string& host, int64_t attempt = 1) {
-  return {.id = id, .phase = JobPhase::kRunning, .attempt = attempt, .workers = 2, .agent = host};
+  return {.id = id,
+          .phase = JobPhase::kRunning,
+          .attempt = attempt,
+          .workers = 2,
+          .placement = {{.host = host, .ranks = 2}}};
 }
 
 TEST(FleetState, ABeatIsNewsWhenThePlanMayChange) {
@@ -66,7 +70,8 @@ TEST(FleetState, SlotsOfRunningGangsAreNotOffered) {
 TEST(FleetState, StrangersBlockAnAgentUntilTheyAreGone) {
   FleetState state;
   take_beat(state, "p", beat_of("a", 3, {{"old", 1}}), 0);
-  EXPECT_THAT(strangers_on(state, state.agents.at("a")), ElementsAre(GangId{"old", 1}));
+  EXPECT_THAT(strangers_on(state, state.agents.at("a")),
+              ElementsAre(testing::Key(GangId{"old", 1})));
   EXPECT_EQ(offered_slots(state)[0].free_slots, 0);
   take_running(state, {running_job("old", "a", 2)}, 0);
   EXPECT_THAT(strangers_on(state, state.agents.at("a")), SizeIs(1)) << "an older attempt";
@@ -80,7 +85,7 @@ TEST(FleetState, ARestartedCoordinatorAdoptsWhatRuns) {
   EXPECT_FALSE(state.gangs.at("j").listed);
   take_beat(state, "p", beat_of("a", 2, {{"j", 1}}), 6000);
   EXPECT_TRUE(state.gangs.at("j").listed);
-  EXPECT_EQ(need_of(state.gangs.at("j"), &state.agents.at("a"), {}, 6000), GangNeed::kNothing);
+  EXPECT_EQ(need_of(state.gangs.at("j"), state, {}, 6000), GangNeed::kNothing);
   take_running(state, {}, 7000);
   EXPECT_TRUE(state.gangs.empty());
 }
@@ -88,12 +93,13 @@ TEST(FleetState, ARestartedCoordinatorAdoptsWhatRuns) {
 /// A gang on host a whose agent is alive.
 class NeedTest : public testing::Test {
  protected:
-  NeedTest() { agent_.alive = true; }
-  GangNeed need(int64_t now_ms) { return need_of(gang_, &agent_, times_, now_ms); }
+  NeedTest() { state_.agents["a"] = {.host = "a", .slots = 2, .alive = true}; }
+  GangNeed need(int64_t now_ms) { return need_of(gang_, state_, times_, now_ms); }
 
   FleetTimes times_;
-  AgentState agent_{.host = "a"};
-  GangState gang_{.id = {"j", 1}, .host = "a", .known_since_ms = 1000};
+  FleetState state_;
+  AgentState& agent_ = state_.agents["a"];
+  GangState gang_{.id = {"j", 1}, .placement = {{.host = "a", .ranks = 2}}, .known_since_ms = 1000};
 };
 
 TEST_F(NeedTest, StartIsSentAgainUntilTheGangIsListed) {
@@ -118,24 +124,56 @@ TEST_F(NeedTest, AGangThatIsNoLongerListedIsGivenUpAfterFiveSeconds) {
 }
 
 TEST_F(NeedTest, ACancelIsSentAgainUntilTheGangHasEnded) {
-  gang_.cancel_requested = gang_.listed = gang_.was_listed = true;
+  gang_.stop = StopReason::kCancel;
+  gang_.listed = gang_.was_listed = true;
   EXPECT_EQ(need(2000), GangNeed::kStop);
   gang_.stop_sent_ms = 2000;
   EXPECT_EQ(need(3000), GangNeed::kNothing);
   EXPECT_EQ(need(4000), GangNeed::kStop);
 }
 
-TEST_F(NeedTest, ASilentAgentsGangHasAGrace) {
+TEST_F(NeedTest, ASilentAgentsGangGoesOnElsewhereSoonWhereThereIsAnElsewhere) {
   agent_.alive = false;
   agent_.last_beat_ms = 10'000;
   gang_.listed = gang_.was_listed = true;
-  EXPECT_EQ(need(43'000), GangNeed::kNothing);
-  EXPECT_EQ(need(43'001), GangNeed::kFailAgentLost);
+  EXPECT_EQ(need(60'000), GangNeed::kNothing) << "only this agent could run it";
+  EXPECT_EQ(need(613'001), GangNeed::kFailAgentLost);
+  state_.agents["b"] = {.host = "b", .slots = 2, .alive = true};
+  EXPECT_EQ(need(19'000), GangNeed::kNothing) << "a hiccup of the network";
+  EXPECT_EQ(need(19'001), GangNeed::kFailAgentLost);
+  EXPECT_EQ(silent_host(gang_, state_), "a");
 }
 
 TEST_F(NeedTest, AnAgentNotHeardOfSinceARestartHasALongerOne) {
-  EXPECT_EQ(need_of(gang_, nullptr, times_, 61'000), GangNeed::kNothing);
-  EXPECT_EQ(need_of(gang_, nullptr, times_, 61'001), GangNeed::kFailAgentLost);
+  state_.agents.erase("a");
+  EXPECT_EQ(need(61'000), GangNeed::kNothing);
+  EXPECT_EQ(need(61'001), GangNeed::kFailAgentLost);
+}
+
+TEST_F(NeedTest, EveryAgentOfAGangCounts) {
+  gang_.placement.push_back({.host = "b", .ranks = 1});
+  gang_.listed = gang_.was_listed = true;
+  state_.agents["b"] = {.host = "b", .slots = 1, .alive = true};
+  EXPECT_EQ(need(2000), GangNeed::kNothing);
+  state_.agents["b"] = {.host = "b", .slots = 1, .alive = false, .last_beat_ms = 2000};
+  state_.agents["c"] = {.host = "c", .slots = 4, .alive = true};
+  EXPECT_EQ(need(11'001), GangNeed::kFailAgentLost);
+  EXPECT_EQ(silent_host(gang_, state_), "b");
+}
+
+TEST(FleetState, KeptSlotsAreNotOfferedAndNoStrangers) {
+  FleetState state;
+  auto beat = beat_of("a", 3, {{"j", 2}});
+  beat.mutable_gangs(0)->set_role(wire::GANG_RESERVED);
+  state.reservations["j"] = {.id = {"j", 2},
+                             .placement = {{.host = "a", .ranks = 2}, {.host = "b", .ranks = 1}}};
+  take_beat(state, "p", beat, 0);
+  EXPECT_EQ(offered_slots(state)[0].free_slots, 1);
+  EXPECT_THAT(strangers_on(state, state.agents.at("a")), IsEmpty());
+  EXPECT_THAT(state.reservations["j"].granted, ElementsAre("a"));
+  EXPECT_FALSE(state.reservations["j"].complete());
+  take_beat(state, "p", beat_of("a", 3), 1000);
+  EXPECT_THAT(state.reservations["j"].granted, IsEmpty()) << "the agent has let go of them";
 }
 
 }  // namespace

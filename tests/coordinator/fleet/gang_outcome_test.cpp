@@ -33,45 +33,105 @@ TEST(GangOutcome, FailuresReadAsSentences) {
   EXPECT_EQ(failure_sentence(failure_of(-1, "no mpirun")), "host-a: no mpirun");
 }
 
+constexpr int64_t kNow = 1'700'000'000'000;
+
+JobRecord running_job(StopReason stop = StopReason::kNone) {
+  return {.id = "j", .phase = JobPhase::kRunning, .attempt = 3, .stop = stop};
+}
+
+wire::GangEnded ended_with(const std::string& code, int rank, const std::string& message) {
+  wire::GangEnded ended;
+  *ended.mutable_failure() = failure_of(rank, message);
+  ended.mutable_failure()->set_code(code);
+  return ended;
+}
+
+GangOutcome outcome(const wire::GangEnded& ended, const JobRecord& job) {
+  return outcome_of(ended, job, nullptr, {}, kNow);
+}
+
 TEST(GangOutcome, SuccessKeepsTheResult) {
   wire::GangEnded ended;
   ended.set_succeeded(true);
   ended.set_result_json(R"({"step": 3})");
-  const auto outcome = outcome_of(ended, false);
-  EXPECT_EQ(outcome.phase, JobPhase::kSucceeded);
-  EXPECT_EQ((*outcome.change.result)["step"], 3);
-  EXPECT_FALSE(outcome.change.error);
+  const auto after = outcome(ended, running_job());
+  EXPECT_EQ(after.phase, JobPhase::kSucceeded);
+  EXPECT_EQ((*after.change.result)["step"], 3);
+  EXPECT_FALSE(after.change.error);
 }
 
-TEST(GangOutcome, FailureNamesTheRank) {
-  wire::GangEnded ended;
-  *ended.mutable_failure() = failure_of(1, "killed by SIGKILL");
+TEST(GangOutcome, AUsersMistakeFailsTheJobAndNamesTheRank) {
+  auto ended = ended_with("invalid_argument", 1, "empty data set: x.jsonl");
   ended.set_result_json("{torn");
-  const auto outcome = outcome_of(ended, false);
-  EXPECT_EQ(outcome.phase, JobPhase::kFailed);
-  EXPECT_EQ(outcome.change.error->code, ErrorCode::kUnavailable);
-  EXPECT_EQ(outcome.change.error->message, "rank 1 on host-a was killed by SIGKILL");
-  EXPECT_EQ((*outcome.change.failure)["rank"], 1);
-  EXPECT_EQ((*outcome.change.failure)["host"], "host-a");
-  EXPECT_EQ(outcome.change.event_level, "error");
-  EXPECT_FALSE(outcome.change.result);
+  const auto after = outcome(ended, running_job());
+  EXPECT_EQ(after.phase, JobPhase::kFailed);
+  EXPECT_EQ(after.change.error->code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(after.change.error->message, "rank 1 on host-a failed: empty data set: x.jsonl");
+  EXPECT_EQ((*after.change.failure)["rank"], 1);
+  EXPECT_EQ((*after.change.failure)["host"], "host-a");
+  EXPECT_EQ((*after.change.failure)["class"], "user");
+  EXPECT_EQ(after.change.event_level, "error");
+  EXPECT_FALSE(after.change.result);
+}
+
+TEST(GangOutcome, AKilledRankIsTriedAgain) {
+  const auto after = outcome(ended_with("unavailable", 1, "killed by SIGKILL"), running_job());
+  EXPECT_EQ(after.phase, JobPhase::kQueued);
+  EXPECT_EQ(after.change.failures->infrastructure, 1);
+  EXPECT_EQ(*after.change.not_before_ms, kNow + 1'000);
+  EXPECT_EQ(after.change.event_level, "warn");
+  EXPECT_THAT(after.change.event_message,
+              HasSubstr("Attempt 3 ended: rank 1 on host-a was killed by SIGKILL; trying again in "
+                        "1 s"));
+  EXPECT_FALSE(after.change.error);
 }
 
 TEST(GangOutcome, ACancelIsNeverLost) {
   wire::GangEnded ended;
   ended.set_succeeded(true);
-  EXPECT_EQ(outcome_of(ended, true).phase, JobPhase::kCancelled);
-  GangState gang{.id = {"j", 1}, .host = "host-a", .cancel_requested = true};
-  EXPECT_EQ(outcome_of(GangNeed::kFailAgentLost, gang, {}).phase, JobPhase::kCancelled);
+  EXPECT_EQ(outcome(ended, running_job(StopReason::kCancel)).phase, JobPhase::kCancelled);
+  const auto lost = failure_of_need(GangNeed::kFailAgentLost, "host-a", {});
+  EXPECT_EQ(outcome_of(lost, running_job(StopReason::kCancel), {}, kNow).phase,
+            JobPhase::kCancelled);
 }
 
-TEST(GangOutcome, ALostAgentIsNamed) {
-  const GangState gang{.id = {"j", 1}, .host = "host-a"};
-  const auto outcome = outcome_of(GangNeed::kFailAgentLost, gang, {});
-  EXPECT_EQ(outcome.phase, JobPhase::kFailed);
-  EXPECT_THAT(outcome.change.error->message, HasSubstr("agent lost"));
-  EXPECT_THAT(outcome.change.error->message, HasSubstr("host-a"));
-  EXPECT_EQ((*outcome.change.failure)["rank"], -1);
+TEST(GangOutcome, AGangThatStoppedAsAskedGoesWhereItWasAskedTo) {
+  const auto ended = ended_with("cancelled", -1, "asked to stop: pause");
+  EXPECT_EQ(outcome(ended, running_job(StopReason::kPause)).phase, JobPhase::kPaused);
+  EXPECT_EQ(outcome(ended, running_job(StopReason::kPreempt)).phase, JobPhase::kQueued);
+  EXPECT_EQ(outcome(ended, running_job(StopReason::kResize)).phase, JobPhase::kQueued);
+  EXPECT_FALSE(outcome(ended, running_job(StopReason::kPreempt)).change.failures)
+      << "no failure is counted";
+  wire::GangEnded done;
+  done.set_succeeded(true);
+  EXPECT_EQ(outcome(done, running_job(StopReason::kPause)).phase, JobPhase::kSucceeded)
+      << "it came to its end first";
+}
+
+TEST(GangOutcome, AnAgentThatWasStoppedIsNoFaultOfTheJob) {
+  const auto after = outcome(ended_with("cancelled", -1, "the agent was stopped"), running_job());
+  EXPECT_EQ(after.phase, JobPhase::kQueued);
+  EXPECT_EQ(after.change.failures->infrastructure, 1);
+  EXPECT_TRUE(after.change.excluded_hosts->empty());
+}
+
+TEST(GangOutcome, ACondemnedGangFailsForTheReasonItWasCondemned) {
+  const AttemptFailure hangs{
+      .code = ErrorCode::kTimeout, .host = "host-b", .message = "rank 1 on host-b hangs"};
+  const auto after =
+      outcome_of(ended_with("cancelled", -1, "stopped"), running_job(), &hangs, {}, kNow);
+  EXPECT_EQ(after.phase, JobPhase::kQueued);
+  EXPECT_THAT(after.change.event_message, HasSubstr("rank 1 on host-b hangs"));
+}
+
+TEST(GangOutcome, ALostAgentIsNamedAndAvoided) {
+  const auto lost = failure_of_need(GangNeed::kFailAgentLost, "host-a", {});
+  const auto after = outcome_of(lost, running_job(), {}, kNow);
+  EXPECT_EQ(after.phase, JobPhase::kQueued);
+  EXPECT_THAT(after.change.event_message, HasSubstr("agent lost"));
+  EXPECT_THAT(after.change.event_message, HasSubstr("host-a"));
+  EXPECT_THAT(*after.change.excluded_hosts, testing::ElementsAre("host-a"));
+  EXPECT_EQ((*after.change.failure)["rank"], -1);
 }
 
 TEST(GangOutcome, ProgressIsValidJsonWhateverTheLoss) {

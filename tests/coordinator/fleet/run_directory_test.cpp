@@ -20,13 +20,15 @@ class RunDirectoryTest : public testing::Test {
 };
 
 TEST_F(RunDirectoryTest, HoldsTheSpecAndNothingOfAnEarlierAttempt) {
-  const auto first = prepare_run_directory(directory_ / "jobs", "ftjob-a", {{"seed", 1}});
+  const auto first =
+      prepare_run_directory(directory_ / "jobs", {.id = "ftjob-a", .spec = {{"seed", 1}}});
   ASSERT_TRUE(first) << first.error().message;
   EXPECT_TRUE(first->is_absolute());
   std::ofstream(*first / "exit/0.json") << "{}";
   std::ofstream(*first / "result.json") << "{}";
   std::ofstream(*first / "logging.jsonl") << "{}";
-  const auto second = prepare_run_directory(directory_ / "jobs", "ftjob-a", {{"seed", 2}});
+  const auto second =
+      prepare_run_directory(directory_ / "jobs", {.id = "ftjob-a", .spec = {{"seed", 2}}});
   ASSERT_TRUE(second);
   EXPECT_EQ(*first, *second);
   EXPECT_FALSE(std::filesystem::exists(*second / "exit/0.json"));
@@ -38,7 +40,7 @@ TEST_F(RunDirectoryTest, HoldsTheSpecAndNothingOfAnEarlierAttempt) {
 
 TEST_F(RunDirectoryTest, AnIdIsNotAPath) {
   for (const char* id : {"", "..", "a/b", "../a", "a b", "a.b"}) {
-    const auto made = prepare_run_directory(directory_, id, {});
+    const auto made = prepare_run_directory(directory_, {.id = id});
     ASSERT_FALSE(made) << id;
     EXPECT_EQ(made.error().code, ErrorCode::kInvalidArgument);
   }
@@ -46,9 +48,31 @@ TEST_F(RunDirectoryTest, AnIdIsNotAPath) {
 
 TEST_F(RunDirectoryTest, ADirectoryThatCannotBeMadeIsNamed) {
   std::ofstream(directory_ / "file") << "x";
-  const auto made = prepare_run_directory(directory_ / "file", "ftjob-a", {});
+  const auto made = prepare_run_directory(directory_ / "file", {.id = "ftjob-a"});
   ASSERT_FALSE(made);
   EXPECT_NE(made.error().message.find((directory_ / "file").string()), std::string::npos);
+}
+
+TEST(AttemptSpec, ALaterAttemptGoesOnFromTheNewestCheckpoint) {
+  JobRecord job{.id = "j", .spec = {{"adapters", {"/a"}}, {"resume_from_checkpoint", nullptr}}};
+  EXPECT_EQ(attempt_spec(job, true), job.spec) << "the first attempt is the job as it was sent";
+  job.attempt = 1;
+  EXPECT_EQ(attempt_spec(job, false), job.spec) << "nothing was saved";
+  const auto again = attempt_spec(job, true);
+  EXPECT_EQ(again["resume_from_checkpoint"], "latest");
+  EXPECT_TRUE(again["adapters"].empty()) << "the checkpoint brings its own";
+}
+
+TEST(AttemptSpec, FewerRowsAtOnceMakeTheSameStep) {
+  JobRecord job{.id = "j",
+                .max_workers = 2,
+                .half_batch = true,
+                .spec = {{"per_device_train_batch_size", 4}, {"gradient_accumulation_steps", 3}}};
+  EXPECT_EQ(attempt_spec(job, false)["per_device_train_batch_size"], 2);
+  EXPECT_EQ(attempt_spec(job, false)["gradient_accumulation_steps"], 6);
+  job.spec = {{"per_device_train_batch_size", 9}, {"gradient_accumulation_steps", nullptr}};
+  EXPECT_EQ(attempt_spec(job, false)["per_device_train_batch_size"], 3);
+  EXPECT_EQ(attempt_spec(job, false)["gradient_accumulation_steps"], 3) << "of one, by default";
 }
 
 }  // namespace

@@ -19,6 +19,8 @@ using testing::SizeIs;
 
 enum class Kind { kMemory, kRedis };
 
+const Placement kPlacement{{.host = "host-a", .ranks = 2}, {.host = "host-b", .ranks = 1}};
+
 /// What every JobStore promises, asked of both.
 class JobStoreContract : public testing::TestWithParam<Kind> {
  protected:
@@ -39,7 +41,9 @@ class JobStoreContract : public testing::TestWithParam<Kind> {
                                               .owner = owner,
                                               .phase = phase,
                                               .priority = priority,
-                                              .workers = 2,
+                                              .workers = 4,
+                                              .min_workers = 2,
+                                              .max_workers = 4,
                                               .spec = {{"model", "m"}, {"seed", 42}},
                                               .request = {{"metadata", {{"team", "x"}}}}},
                                     "");
@@ -49,8 +53,13 @@ class JobStoreContract : public testing::TestWithParam<Kind> {
 
   Result<JobRecord> start(const std::string& id, int64_t attempt = 0) {
     return store_->transition(id, attempt, JobPhase::kQueued, JobPhase::kRunning,
-                              {.agent = "host-a", .event_message = "Started"});
+                              {.placement = kPlacement, .event_message = "Started"});
   }
+
+  Result<JobRecord> ask(const std::string& id, StopReason reason, int64_t leader = 0) {
+    return store_->request_stop(id, reason, "", leader);
+  }
+  Result<JobRecord> cancel(const std::string& id) { return ask(id, StopReason::kCancel); }
 
   std::vector<std::string> messages(const std::string& id) {
     std::vector<std::string> texts;
@@ -81,7 +90,11 @@ TEST_P(JobStoreContract, ANewJobIsReadBackAsItWasStored) {
   EXPECT_EQ(read->phase, JobPhase::kQueued);
   EXPECT_EQ(read->attempt, 0);
   EXPECT_EQ(read->priority, 7);
-  EXPECT_EQ(read->workers, 2);
+  EXPECT_EQ(read->workers, 4);
+  EXPECT_EQ(read->min_workers, 2);
+  EXPECT_EQ(read->max_workers, 4);
+  EXPECT_EQ(read->stop, StopReason::kNone);
+  EXPECT_THAT(read->placement, IsEmpty());
   EXPECT_EQ(read->spec["seed"], 42);
   EXPECT_EQ(read->request["metadata"]["team"], "x");
   EXPECT_GT(read->created_at_ms, 0);
@@ -126,7 +139,7 @@ TEST_P(JobStoreContract, AnIdempotencyKeyReturnsTheJobMadeWithIt) {
 
 TEST_P(JobStoreContract, UnknownJobsAreNotFound) {
   EXPECT_EQ(code_of(store_->get("ftjob-no")), ErrorCode::kNotFound);
-  EXPECT_EQ(code_of(store_->request_cancel("ftjob-no")), ErrorCode::kNotFound);
+  EXPECT_EQ(code_of(cancel("ftjob-no")), ErrorCode::kNotFound);
   EXPECT_EQ(code_of(start("ftjob-no")), ErrorCode::kNotFound);
   EXPECT_EQ(store_->append_event("ftjob-no", 0, 0, {}).error().code, ErrorCode::kNotFound);
   EXPECT_EQ(store_->events_after("ftjob-no", 0, 1).error().code, ErrorCode::kNotFound);
@@ -168,7 +181,9 @@ TEST_P(JobStoreContract, ARunGoesThroughItsPhases) {
   const auto running = start("ftjob-one");
   ASSERT_TRUE(running) << running.error().message;
   EXPECT_EQ(running->attempt, 1);
-  EXPECT_EQ(running->agent, "host-a");
+  EXPECT_EQ(running->placement, kPlacement);
+  EXPECT_EQ(running->lead_host(), "host-a");
+  EXPECT_EQ(running->workers, 3);
   EXPECT_GT(running->started_at_ms, 0);
   EXPECT_THAT(*store_->queued(), IsEmpty());
   EXPECT_THAT(ids(*store_->running()), ElementsAre("ftjob-one"));
@@ -177,7 +192,7 @@ TEST_P(JobStoreContract, ARunGoesThroughItsPhases) {
       "ftjob-one", 1, JobPhase::kRunning, JobPhase::kSucceeded,
       {.result = nlohmann::json{{"step", 10}}, .event_message = "Done", .event_data = {{"n", 1}}});
   ASSERT_TRUE(done) << done.error().message;
-  EXPECT_EQ(done->agent, "");
+  EXPECT_THAT(done->placement, IsEmpty());
   EXPECT_GT(done->finished_at_ms, 0);
   EXPECT_EQ(done->result["step"], 10);
   EXPECT_THAT(*store_->running(), IsEmpty());
@@ -222,7 +237,7 @@ TEST_P(JobStoreContract, NothingLeadsOutOfAFinalPhase) {
   EXPECT_EQ(
       code_of(store_->transition("ftjob-one", 1, JobPhase::kRunning, JobPhase::kSucceeded, {})),
       ErrorCode::kConflict);
-  EXPECT_EQ(code_of(store_->request_cancel("ftjob-one")), ErrorCode::kConflict);
+  EXPECT_EQ(code_of(cancel("ftjob-one")), ErrorCode::kConflict);
   EXPECT_EQ(code_of(store_->transition("ftjob-one", 1, JobPhase::kFailed, JobPhase::kRunning, {})),
             ErrorCode::kInvalidArgument);
   EXPECT_THAT(messages("ftjob-one"), SizeIs(3));
@@ -232,7 +247,7 @@ TEST_P(JobStoreContract, AWaitingJobIsCancelledAtOnce) {
   submit("queued");
   submit("validating", 0, "ann", JobPhase::kValidatingFiles);
   for (const char* id : {"ftjob-queued", "ftjob-validating"}) {
-    const auto job = store_->request_cancel(id);
+    const auto job = cancel(id);
     ASSERT_TRUE(job) << job.error().message;
     EXPECT_EQ(job->phase, JobPhase::kCancelled);
     EXPECT_GT(job->finished_at_ms, 0);
@@ -243,15 +258,142 @@ TEST_P(JobStoreContract, AWaitingJobIsCancelledAtOnce) {
 TEST_P(JobStoreContract, ARunningJobIsMarkedAndItsCancelIsNotLost) {
   submit("one");
   ASSERT_TRUE(start("ftjob-one"));
-  ASSERT_TRUE(store_->request_cancel("ftjob-one"));
-  const auto again = store_->request_cancel("ftjob-one");
+  ASSERT_TRUE(cancel("ftjob-one"));
+  const auto again = cancel("ftjob-one");
   ASSERT_TRUE(again);
   EXPECT_EQ(again->phase, JobPhase::kRunning);
-  EXPECT_TRUE(again->cancel_requested);
+  EXPECT_TRUE(again->cancel_requested());
   EXPECT_THAT(messages("ftjob-one"), SizeIs(3)) << "asked twice, told once";
   EXPECT_EQ(code_of(store_->transition("ftjob-one", 1, JobPhase::kRunning, JobPhase::kQueued, {})),
             ErrorCode::kConflict);
   EXPECT_TRUE(store_->transition("ftjob-one", 1, JobPhase::kRunning, JobPhase::kCancelled, {}));
+}
+
+TEST_P(JobStoreContract, AWaitingJobIsPausedAtOnceAndResumed) {
+  submit("one");
+  const auto paused = ask("ftjob-one", StopReason::kPause);
+  ASSERT_TRUE(paused) << paused.error().message;
+  EXPECT_EQ(paused->phase, JobPhase::kPaused);
+  EXPECT_THAT(*store_->queued(), IsEmpty());
+  ASSERT_TRUE(ask("ftjob-one", StopReason::kPause));
+  const auto resumed = store_->resume("ftjob-one");
+  ASSERT_TRUE(resumed) << resumed.error().message;
+  EXPECT_EQ(resumed->phase, JobPhase::kQueued);
+  EXPECT_EQ(resumed->stop, StopReason::kNone);
+  EXPECT_THAT(ids(*store_->queued()), ElementsAre("ftjob-one"));
+  ASSERT_TRUE(store_->resume("ftjob-one")) << "nothing to resume is no error";
+  EXPECT_THAT(messages("ftjob-one"),
+              ElementsAre("Created fine-tuning job: ftjob-one", "The job is paused",
+                          "The job was resumed and is queued"));
+}
+
+TEST_P(JobStoreContract, ARunningJobIsPausedWhenItsGangHasStopped) {
+  submit("one");
+  ASSERT_TRUE(start("ftjob-one"));
+  const auto asked = ask("ftjob-one", StopReason::kPause);
+  ASSERT_TRUE(asked) << asked.error().message;
+  EXPECT_EQ(asked->phase, JobPhase::kRunning);
+  EXPECT_EQ(asked->stop, StopReason::kPause);
+  EXPECT_EQ(code_of(store_->transition("ftjob-one", 1, JobPhase::kRunning, JobPhase::kQueued, {})),
+            ErrorCode::kConflict)
+      << "a pause is not lost to a retry";
+  const auto paused = store_->transition("ftjob-one", 1, JobPhase::kRunning, JobPhase::kPaused, {});
+  ASSERT_TRUE(paused) << paused.error().message;
+  EXPECT_EQ(paused->stop, StopReason::kNone);
+  EXPECT_THAT(*store_->running(), IsEmpty());
+  ASSERT_TRUE(cancel("ftjob-one"));
+  EXPECT_EQ(store_->get("ftjob-one")->phase, JobPhase::kCancelled);
+}
+
+TEST_P(JobStoreContract, AStrongerReasonToStopReplacesAWeakerOneOnly) {
+  submit("one");
+  ASSERT_TRUE(start("ftjob-one"));
+  EXPECT_EQ(ask("ftjob-one", StopReason::kPreempt)->stop, StopReason::kPreempt);
+  EXPECT_EQ(ask("ftjob-one", StopReason::kResize)->stop, StopReason::kPreempt);
+  EXPECT_EQ(ask("ftjob-one", StopReason::kPause)->stop, StopReason::kPause);
+  EXPECT_EQ(store_->resume("ftjob-one")->stop, StopReason::kPreempt);
+  EXPECT_EQ(cancel("ftjob-one")->stop, StopReason::kCancel);
+  EXPECT_EQ(ask("ftjob-one", StopReason::kPause)->stop, StopReason::kCancel);
+  EXPECT_EQ(code_of(store_->resume("ftjob-one")), ErrorCode::kConflict);
+  EXPECT_THAT(messages("ftjob-one"), SizeIs(6));
+}
+
+TEST_P(JobStoreContract, OnlyARunningJobIsPreemptedAndOnlyAnUnfinishedOneStopped) {
+  submit("one");
+  submit("unchecked", 0, "ann", JobPhase::kValidatingFiles);
+  EXPECT_EQ(code_of(ask("ftjob-one", StopReason::kPreempt)), ErrorCode::kConflict);
+  EXPECT_EQ(code_of(ask("ftjob-unchecked", StopReason::kPause)), ErrorCode::kConflict);
+  ASSERT_TRUE(cancel("ftjob-one"));
+  for (const auto reason : {StopReason::kPreempt, StopReason::kPause, StopReason::kCancel}) {
+    EXPECT_EQ(code_of(ask("ftjob-one", reason)), ErrorCode::kConflict);
+  }
+  EXPECT_EQ(code_of(store_->resume("ftjob-one")), ErrorCode::kConflict);
+}
+
+TEST_P(JobStoreContract, ARetryKeepsWhatItHasLearned) {
+  submit("one");
+  ASSERT_TRUE(start("ftjob-one"));
+  const auto queued = store_->transition(
+      "ftjob-one", 1, JobPhase::kRunning, JobPhase::kQueued,
+      {.not_before_ms = 1'700'000'005'000,
+       .excluded_hosts = std::vector<std::string>{"host-a", "host \"b\""},
+       .failures = FailureCounts{.infrastructure = 2, .node = 1, .memory = 3, .since_ms = 5},
+       .half_batch = true});
+  ASSERT_TRUE(queued) << queued.error().message;
+  const auto read = store_->get("ftjob-one");
+  EXPECT_EQ(read->phase, JobPhase::kQueued);
+  EXPECT_EQ(read->not_before_ms, 1'700'000'005'000);
+  EXPECT_THAT(read->excluded_hosts, ElementsAre("host-a", "host \"b\""));
+  EXPECT_EQ(read->failures,
+            (FailureCounts{.infrastructure = 2, .node = 1, .memory = 3, .since_ms = 5}));
+  EXPECT_TRUE(read->half_batch);
+  EXPECT_GE(read->device_ms, 0);
+  ASSERT_TRUE(start("ftjob-one", 1));
+  EXPECT_THAT(store_->get("ftjob-one")->excluded_hosts, SizeIs(2));
+}
+
+TEST_P(JobStoreContract, TheJobsOfAGroupAreFoundTogether) {
+  for (const char* name : {"b", "a"}) {
+    ASSERT_TRUE(store_->create(
+        JobRecord{
+            .id = std::string("ftjob-") + name, .group = "sweep-1", .phase = JobPhase::kQueued},
+        ""));
+  }
+  submit("other");
+  EXPECT_THAT(ids(*store_->in_group("sweep-1")), ElementsAre("ftjob-b", "ftjob-a"));
+  EXPECT_EQ(store_->get("ftjob-a")->group, "sweep-1");
+  EXPECT_THAT(*store_->in_group("sweep-2"), IsEmpty());
+}
+
+TEST_P(JobStoreContract, OneProcessLeadsAtATime) {
+  const auto first = store_->lead("host-a:/data", "p1", 60'000);
+  ASSERT_TRUE(first) << first.error().message;
+  EXPECT_EQ(first->generation, 1);
+  EXPECT_EQ(store_->lead("host-a:/data", "p1", 60'000)->generation, 1) << "renewed";
+  const auto refused = store_->lead("host-b:/data", "p2", 60'000);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kConflict);
+  EXPECT_THAT(refused.error().message, HasSubstr("host-a:/data"));
+  EXPECT_EQ(store_->lead("host-a:/data", "p3", 60'000)->generation, 2) << "p1 must be dead";
+  ASSERT_TRUE(store_->resign("p1"));
+  EXPECT_FALSE(store_->lead("host-b:/data", "p2", 60'000)) << "p1 does not lead any more";
+  ASSERT_TRUE(store_->resign("p3"));
+  EXPECT_EQ(store_->lead("host-b:/data", "p2", 60'000)->generation, 3);
+}
+
+TEST_P(JobStoreContract, AnEarlierLeaderChangesNothing) {
+  submit("one");
+  ASSERT_TRUE(store_->lead("a", "p1", 60'000));
+  ASSERT_TRUE(store_->resign("p1"));
+  ASSERT_TRUE(store_->lead("b", "p2", 60'000));
+  EXPECT_EQ(code_of(store_->transition("ftjob-one", 0, JobPhase::kQueued, JobPhase::kRunning,
+                                       {.leader = 1})),
+            ErrorCode::kFenced);
+  ASSERT_TRUE(
+      store_->transition("ftjob-one", 0, JobPhase::kQueued, JobPhase::kRunning, {.leader = 2}));
+  EXPECT_EQ(code_of(ask("ftjob-one", StopReason::kPreempt, 1)), ErrorCode::kFenced);
+  EXPECT_EQ(store_->get("ftjob-one")->stop, StopReason::kNone);
+  EXPECT_TRUE(ask("ftjob-one", StopReason::kPreempt, 2));
 }
 
 TEST_P(JobStoreContract, EventsAreNumberedWithoutGaps) {

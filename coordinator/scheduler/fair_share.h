@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <vector>
+
+#include "coordinator/scheduler/plan_input.h"
+#include "coordinator/scheduler/tenant_ledger.h"
+
+namespace tunefleet::coordinator {
+
+/// The order in which waiting jobs are looked at.
+///
+/// - Higher class first: priority + points for waiting, in whole points. A tenant above its share
+///   gains no points: its jobs wait for its own, and a long queue of one tenant would otherwise
+///   stay older, and so ahead, of everybody else's for good.
+/// - Within a class the tenant with the lowest score (TenantLedger) first, as it is at that moment.
+/// - Within a tenant the older submission first, then the order of the input.
+class FairOrder {
+ public:
+  /// Borrows both; next() reads the ledger's scores as they are then.
+  FairOrder(const PlanInput& input, const TenantLedger& ledger);
+
+  /// The next job's index in PlanInput::waiting; none when all have been given out.
+  std::optional<size_t> next();
+
+ private:
+  struct Entry {
+    int64_t rank_class = 0;
+    size_t tenant = 0;
+    int64_t submitted_at_ms = 0;
+    size_t job = 0;
+    auto operator<=>(const Entry&) const = default;
+  };
+  /// The first job not yet given out of a tenant in the current class; `end` is past its last.
+  struct Line {
+    double score = 0.0;
+    int64_t submitted_at_ms = 0;
+    size_t job = 0;
+    size_t entry = 0;
+    size_t end = 0;
+    auto operator<=>(const Line&) const = default;
+  };
+  void open_class();
+  void add_line(size_t entry, size_t end);
+
+  const TenantLedger& ledger_;
+  std::vector<Entry> entries_;  ///< By class, then tenant, then age.
+  size_t next_entry_ = 0;       ///< Where the next class begins.
+  std::set<Line> lines_;
+  std::optional<Line> served_;  ///< Goes back into lines_ once its tenant's score is settled.
+};
+
+}  // namespace tunefleet::coordinator

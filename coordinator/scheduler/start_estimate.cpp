@@ -1,0 +1,36 @@
+#include "coordinator/scheduler/start_estimate.h"
+
+#include <algorithm>
+
+namespace tunefleet::coordinator {
+
+StartEstimate::StartEstimate(int64_t now_ms, int64_t free_slots,
+                             const std::vector<Release>& releases)
+    : now_ms_(now_ms), clock_ms_(now_ms), free_slots_(free_slots) {
+  for (const auto& release : releases) {
+    if (release.at_ms == kNever) continue;
+    endings_.emplace(release.at_ms, ranks_in(release.seats, AgentSet::all()));
+  }
+}
+
+int64_t StartEstimate::next(int64_t ranks, int64_t expected_ms) {
+  while (free_slots_ < ranks && !endings_.empty()) end_one();
+  if (free_slots_ < ranks) {
+    clock_ms_ = kNever;
+    return 0;
+  }
+  if (clock_ms_ == kNever) return 0;
+  free_slots_ -= ranks;
+  if (expected_ms > 0) endings_.emplace(clock_ms_ + expected_ms, ranks);
+  return clock_ms_ > now_ms_ ? clock_ms_ : 0;
+}
+
+void StartEstimate::not_before(int64_t at_ms) { clock_ms_ = std::max(clock_ms_, at_ms); }
+
+void StartEstimate::end_one() {
+  clock_ms_ = std::max(clock_ms_, endings_.top().first);
+  free_slots_ += endings_.top().second;
+  endings_.pop();
+}
+
+}  // namespace tunefleet::coordinator

@@ -1,0 +1,136 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "coordinator/queue/job_store.h"
+#include "tests/coordinator/simulate/sim_random.h"
+
+namespace tunefleet::simulate {
+
+using coordinator::EventPage;
+using coordinator::JobEventRecord;
+using coordinator::JobPage;
+using coordinator::JobPhase;
+using coordinator::JobRecord;
+using coordinator::JobStore;
+using coordinator::Leadership;
+using coordinator::StopReason;
+using coordinator::TransitionChange;
+
+/// One process' way to the shared store: calls get lost, or their answers do.
+class SimStore : public JobStore {
+ public:
+  struct Faults {
+    double lost_call = 0.0;    ///< Nothing was changed,
+    double lost_answer = 0.0;  ///< or it was: the caller is told kUnavailable both times.
+    bool away = false;
+    /// Broken on purpose: leaders are not fenced, attempts are not checked.
+    bool no_leader_fence = false;
+    bool no_attempt_fence = false;
+  };
+
+  /// Told of every job that changed: as it was and as it is.
+  using Watch = std::function<void(const JobRecord&, const JobRecord&)>;
+
+  SimStore(JobStore& shared, uint64_t seed, uint64_t stream, Watch watch)
+      : shared_(shared), draws_(seed, stream), watch_(std::move(watch)) {}
+  Faults& faults() { return faults_; }
+
+  Result<JobRecord> create(const JobRecord& job, const std::string& key) override {
+    return call([&] { return shared_.create(job, key); });
+  }
+  Result<JobRecord> get(const std::string& id) override {
+    return call([&] { return shared_.get(id); });
+  }
+  Result<JobPage> list(const std::string& owner, const std::string& after, int64_t n) override {
+    return call([&] { return shared_.list(owner, after, n); });
+  }
+  Result<std::vector<JobRecord>> in_group(const std::string& group) override {
+    return call([&] { return shared_.in_group(group); });
+  }
+  Result<std::vector<JobRecord>> queued() override {
+    return call([&] { return shared_.queued(); });
+  }
+  Result<std::vector<JobRecord>> running() override {
+    return call([&] { return shared_.running(); });
+  }
+  Result<JobRecord> transition(const std::string& id, int64_t attempt, JobPhase from, JobPhase to,
+                               const TransitionChange& change) override {
+    TransitionChange asked = change;
+    if (faults_.no_leader_fence) asked.leader = 0;
+    return changing(id, [&] {
+      const auto job = faults_.no_attempt_fence ? shared_.get(id) : Result<JobRecord>(JobRecord{});
+      const int64_t checked = faults_.no_attempt_fence && job ? job->attempt : attempt;
+      return shared_.transition(id, checked, from, to, asked);
+    });
+  }
+  Result<JobRecord> request_stop(const std::string& id, StopReason reason,
+                                 const std::string& message, int64_t leader) override {
+    return changing(id, [&] {
+      return shared_.request_stop(id, reason, message, faults_.no_leader_fence ? 0 : leader);
+    });
+  }
+  Result<JobRecord> resume(const std::string& id) override {
+    return changing(id, [&] { return shared_.resume(id); });
+  }
+  Status append_event(const std::string& id, int64_t attempt, int64_t number,
+                      const JobEventRecord& event) override {
+    return call([&] { return shared_.append_event(id, attempt, number, event); });
+  }
+  Result<EventPage> events_before(const std::string& id, int64_t before, int64_t n) override {
+    return call([&] { return shared_.events_before(id, before, n); });
+  }
+  Result<EventPage> events_after(const std::string& id, int64_t after, int64_t n) override {
+    return call([&] { return shared_.events_after(id, after, n); });
+  }
+  Result<int64_t> event_number(const std::string& id, const std::string& event) override {
+    return call([&] { return shared_.event_number(id, event); });
+  }
+  Status set_progress(const std::string& id, int64_t attempt,
+                      const nlohmann::json& progress) override {
+    return call([&] { return shared_.set_progress(id, attempt, progress); });
+  }
+  Result<Leadership> lead(const std::string& place, const std::string& process,
+                          int64_t ttl_ms) override {
+    return call([&] { return shared_.lead(place, process, ttl_ms); });
+  }
+  Status resign(const std::string& process) override {
+    return call([&] { return shared_.resign(process); });
+  }
+  Status ping() override {
+    return call([&] { return shared_.ping(); });
+  }
+
+ private:
+  template <typename Call>
+  Result<JobRecord> changing(const std::string& id, Call made) {
+    return call([&]() -> Result<JobRecord> {
+      const auto before = shared_.get(id);
+      auto answer = made();
+      const auto after = shared_.get(id);
+      if (before && after) watch_(*before, *after);
+      return answer;
+    });
+  }
+
+  template <typename Call>
+  auto call(Call made) -> decltype(made()) {
+    const bool lost = draws_.chance(faults_.lost_call);
+    const bool mute = draws_.chance(faults_.lost_answer);
+    if (faults_.away || lost) return fail(ErrorCode::kUnavailable, "the store does not answer");
+    auto answer = made();
+    if (mute) return fail(ErrorCode::kUnavailable, "the answer was lost");
+    return answer;
+  }
+
+  JobStore& shared_;
+  Draws draws_;
+  Watch watch_;
+  Faults faults_;
+};
+
+}  // namespace tunefleet::simulate
