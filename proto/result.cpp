@@ -21,7 +21,6 @@ constexpr std::array kCodes{
     NamedCode{ErrorCode::kTimeout, "timeout"},
     NamedCode{ErrorCode::kCancelled, "cancelled"},
     NamedCode{ErrorCode::kInternal, "internal"},
-    NamedCode{ErrorCode::kFenced, "fenced"},
 };
 
 }  // namespace

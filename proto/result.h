@@ -19,7 +19,6 @@ enum class ErrorCode {
   kTimeout = 8,      ///< It took longer than its bound.
   kCancelled = 9,    ///< Someone asked for it to stop.
   kInternal = 10,    ///< Our own invariant broke.
-  kFenced = 11,      ///< Another process has taken over the role in which this was asked for.
 };
 
 /// The code's name as it is sent and logged: "invalid_argument", "not_found", …

@@ -44,7 +44,7 @@ bool FleetReconciler::decided(const Error& error) {
     case ErrorCode::kNotFound:
     case ErrorCode::kInvalidArgument:
       return true;
-    case ErrorCode::kFenced:
+    case ErrorCode::kPermissionDenied:
       if (!std::exchange(fenced_, true)) log::error("stepping down: " + error.message);
       return false;
     case ErrorCode::kUnavailable:

@@ -205,7 +205,7 @@ Result<std::vector<JobRecord>> MemoryJobStore::in_group(const std::string& group
 
 Status MemoryJobStore::check_leader(int64_t generation) const {
   if (generation == 0 || generation == leadership_.generation) return {};
-  return fail(ErrorCode::kFenced, fmt::format("another coordinator leads, in generation {}, not {}",
+  return fail(ErrorCode::kPermissionDenied, fmt::format("another coordinator leads, in generation {}, not {}",
                                               leadership_.generation, generation));
 }
 

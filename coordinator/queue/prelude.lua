@@ -72,5 +72,5 @@ local function fenced(leader, generation)
   if leading == generation then
     return nil
   end
-  return refuse('fenced', 'another coordinator leads, in generation ' .. leading .. ', not ' .. generation)
+  return refuse('permission_denied', 'another coordinator leads, in generation ' .. leading .. ', not ' .. generation)
 end

@@ -388,10 +388,10 @@ TEST_P(JobStoreContract, AnEarlierLeaderChangesNothing) {
   ASSERT_TRUE(store_->lead("b", "p2", 60'000));
   EXPECT_EQ(code_of(store_->transition("ftjob-one", 0, JobPhase::kQueued, JobPhase::kRunning,
                                        {.leader = 1})),
-            ErrorCode::kFenced);
+            ErrorCode::kPermissionDenied);
   ASSERT_TRUE(
       store_->transition("ftjob-one", 0, JobPhase::kQueued, JobPhase::kRunning, {.leader = 2}));
-  EXPECT_EQ(code_of(ask("ftjob-one", StopReason::kPreempt, 1)), ErrorCode::kFenced);
+  EXPECT_EQ(code_of(ask("ftjob-one", StopReason::kPreempt, 1)), ErrorCode::kPermissionDenied);
   EXPECT_EQ(store_->get("ftjob-one")->stop, StopReason::kNone);
   EXPECT_TRUE(ask("ftjob-one", StopReason::kPreempt, 2));
 }
