@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
+#include <torch/optim/adamw.h>
 #include <gmock/gmock.h>
 
 #include "tests/tuners/ms_swift_case.h"

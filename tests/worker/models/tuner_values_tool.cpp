@@ -16,6 +16,7 @@
 // makes an adapter with our own initial values and saves it in PEFT's layout.
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
+#include <torch/optim/adamw.h>
 
 #include <fstream>
 #include <iostream>
