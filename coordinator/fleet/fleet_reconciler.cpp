@@ -69,6 +69,9 @@ void FleetReconciler::on_message(const std::string& peer, const wire::Envelope& 
     send_(peer, std::move(reply));
     return;
   }
+  if (auto relayed = relay_.on_message(peer, envelope, now_ms)) {
+    send_(relayed->peer, std::move(relayed->envelope));
+  }
   switch (envelope.body_case()) {
     case wire::Envelope::kAgentBeat:
       if (envelope.agent_beat().host().empty()) break;
@@ -165,7 +168,8 @@ void FleetReconciler::take_rank_beat(const wire::Envelope& envelope, int64_t now
   gang->second.progress.take({.rank = static_cast<int64_t>(beat.rank()),
                               .host = beat.host(),
                               .phase = beat.phase(),
-                              .step = static_cast<int64_t>(beat.step())},
+                              .step = static_cast<int64_t>(beat.step()),
+                              .collectives = static_cast<int64_t>(beat.collectives())},
                              now_ms);
   if (beat.rank() == 0) progress_[beat.job()] = {gang->second.id.attempt, progress_of(beat)};
 }

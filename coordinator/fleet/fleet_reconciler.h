@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/fleet/exec_relay.h"
 #include "coordinator/fleet/fleet_plan.h"
 #include "coordinator/fleet/fleet_service.h"
 #include "coordinator/fleet/fleet_state.h"
@@ -105,6 +106,7 @@ class FleetReconciler {
   ReconcilerOptions options_;
   Send send_;
   FleetState state_;
+  ExecRelay relay_;
   std::map<std::string, QueuePosition> positions_;
   TenantUsage usage_;
   std::map<std::string, std::pair<int64_t, nlohmann::json>>

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 #include "proto/log.h"
@@ -22,7 +23,6 @@ namespace {
 constexpr int64_t kBeatMs = 1'000;
 constexpr int64_t kUnconnectedMs = 200;  ///< Until the next try while there is no connection.
 constexpr int64_t kConnectionMissedMs = 5'000;  ///< Before the log says that there is none.
-constexpr int64_t kResendMs = 1'000;
 constexpr int64_t kGangPollMs = 100;  ///< How often the files of running gangs are looked at.
 constexpr int64_t kShutdownGraceMs = 10'000;
 constexpr int64_t kLastAckMs =
@@ -34,25 +34,16 @@ int64_t steady_ms() {
       .count();
 }
 
-/// The same fields under the same names, for gang.json.
-nlohmann::json to_json(const wire::GangEnded& ended) {
-  nlohmann::json object{{"succeeded", ended.succeeded()}, {"result_json", ended.result_json()}};
-  if (ended.has_failure()) {
-    object["failure"] = {{"rank", ended.failure().rank()},
-                         {"host", ended.failure().host()},
-                         {"code", ended.failure().code()},
-                         {"message", ended.failure().message()}};
+wire::GangRole role_of(SlotUse use) {
+  switch (use) {
+    case SlotUse::kLead:
+      return wire::GANG_LEAD;
+    case SlotUse::kMember:
+      return wire::GANG_MEMBER;
+    case SlotUse::kReserved:
+      break;
   }
-  return object;
-}
-
-std::optional<Failure> failure_from(const nlohmann::json& ended) {
-  if (ended.value("succeeded", false)) return std::nullopt;
-  const auto failure = ended.value("failure", nlohmann::json::object());
-  return Failure{.rank = failure.value("rank", -1),
-                 .host = failure.value("host", ""),
-                 .code = failure.value("code", "internal"),
-                 .message = failure.value("message", "")};
+  return wire::GANG_RESERVED;
 }
 
 }  // namespace
@@ -74,14 +65,20 @@ Result<std::unique_ptr<Agent>> Agent::make(const AgentOptions& options) {
     return std::unique_ptr<Agent>(new Agent(options, *keys, signals));
   } catch (const zmq::error_t& error) {
     ::close(signals);
-    return fail(ErrorCode::kInvalidArgument,
-                fmt::format("bad coordinator address, write tcp://host:port: {} ({})",
-                            options.coordinator, error.what()));
+    return fail(
+        ErrorCode::kInvalidArgument,
+        fmt::format("bad coordinator address, write tcp://host:port, several with commas: {} ({})",
+                    options.launch.coordinator, error.what()));
   }
 }
 
 Agent::Agent(const AgentOptions& options, const NodeKeys& keys, int signals)
-    : options_(options), link_(options.coordinator, keys), signals_(signals) {}
+    : options_(options),
+      link_(options.launch.coordinator, keys),
+      signals_(signals),
+      ledger_(options.slots),
+      parts_(options_.launch, ledger_),
+      ends_(options.launch.host) {}
 
 Agent::~Agent() {
   if (signals_ >= 0) ::close(signals_);
@@ -90,13 +87,13 @@ Agent::~Agent() {
 int Agent::run() {
   log::info(fmt::format("offering {} {} as {} to {}", options_.slots,
                         options_.slots == 1 ? "slot" : "slots", options_.launch.host,
-                        options_.coordinator));
+                        options_.launch.coordinator));
   while (!may_leave(steady_ms())) {
     wait_for_something();
     take_signals();
     take_messages();
     advance_gangs();
-    send_ends();
+    ends_.send(link_, steady_ms());
     if (steady_ms() >= next_beat_ms_) send_beat();
   }
   return 0;
@@ -105,7 +102,7 @@ int Agent::run() {
 void Agent::wait_for_something() {
   std::array<zmq::pollitem_t, 2> items{zmq::pollitem_t{link_.poll_handle(), 0, ZMQ_POLLIN, 0},
                                        zmq::pollitem_t{nullptr, signals_, ZMQ_POLLIN, 0}};
-  const int64_t busy = gangs_.empty() ? kBeatMs : kGangPollMs;
+  const int64_t busy = gangs_.empty() && parts_.empty() ? kBeatMs : kGangPollMs;
   const int64_t wait = std::clamp<int64_t>(next_beat_ms_ - steady_ms(), 0, busy);
   try {
     zmq::poll(items.data(), items.size(), std::chrono::milliseconds(wait));
@@ -118,124 +115,25 @@ void Agent::take_signals() {
   signalfd_siginfo info{};
   while (::read(signals_, &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
     if (info.ssi_signo == SIGCHLD) continue;
-    if (leave_asked_ms_ != 0) continue;
-    leave_asked_ms_ = steady_ms();
-    log::info(fmt::format("asked to end, stopping {} gangs", gangs_.size()));
-    for (auto& [id, gang] : gangs_) {
-      gang.stop(leave_asked_ms_, kShutdownGraceMs,
-                "the agent was stopped; start it and submit the job again");
-    }
+    if (leave_asked_ms_ == 0) leave();
   }
   // One SIGCHLD may stand for several children; orphans we adopted are reaped here too.
   int status = 0;
   for (pid_t pid = 0; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;) {
     for (auto& [id, gang] : gangs_) gang.on_reaped(pid, status);
+    parts_.on_reaped(pid, status);
   }
 }
 
-void Agent::take_messages() {
-  while (const auto envelope = link_.receive()) {
-    switch (envelope->body_case()) {
-      case wire::Envelope::kStartGang:
-        acknowledge(envelope->sequence());
-        start_gang(envelope->start_gang());
-        break;
-      case wire::Envelope::kStopGang:
-        acknowledge(envelope->sequence());
-        stop_gang(envelope->stop_gang());
-        break;
-      case wire::Envelope::kAck:
-        std::erase_if(ends_, [&](const auto& entry) {
-          return entry.second.sequence == envelope->ack().sequence();
-        });
-        break;
-      case wire::Envelope::kRejected:
-        log::error("the coordinator rejects this agent: " + envelope->rejected().message());
-        break;
-      default:
-        break;
-    }
-  }
-}
-
-void Agent::acknowledge(uint64_t sequence) {
-  wire::Envelope reply;
-  reply.mutable_ack()->set_sequence(sequence);
-  link_.send(std::move(reply));
-}
-
-int Agent::used_slots() const {
-  int used = 0;
-  for (const auto& [id, gang] : gangs_) used += gang.order().ranks;
-  return used;
-}
-
-/// Starts a gang unless it runs, has run, or ends right now: whatever is so is told (again).
-void Agent::start_gang(const wire::StartGang& message) {
-  const GangOrder order{.job = message.job(),
-                        .attempt = static_cast<int64_t>(message.attempt()),
-                        .ranks = static_cast<int>(message.ranks()),
-                        .run_directory = message.run_directory(),
-                        .rank_endpoint = message.rank_endpoint().empty() ? options_.coordinator
-                                                                         : message.rank_endpoint()};
-  const GangId id{order.job, order.attempt};
-  if (gangs_.contains(id) || ends_.contains(id)) return;
-  const auto refuse = [&](ErrorCode code, std::string why) {
-    report_end(order,
-               Failure{.rank = -1,
-                       .host = options_.launch.host,
-                       .code = std::string(error_code_name(code)),
-                       .message = std::move(why)},
-               "");
-  };
-  const auto note = read_gang_note(order.run_directory);
-  if (note && note->attempt == order.attempt) {
-    if (note->ended) {
-      return report_end(order, failure_from(*note->ended), note->ended->value("result_json", ""));
-    }
-    return refuse(ErrorCode::kUnavailable,
-                  "the agent was restarted while the job ran; submit the job again");
-  }
-  if (leave_asked_ms_ != 0) {
-    return refuse(ErrorCode::kUnavailable, "the agent is being stopped; submit the job again");
-  }
-  if (used_slots() + order.ranks > options_.slots) {
-    return refuse(ErrorCode::kResourceExhausted,
-                  fmt::format("not enough free slots: {} needed, {} free", order.ranks,
-                              options_.slots - used_slots()));
-  }
-  const auto noted = write_gang_note(order.run_directory,
-                                     {.attempt = order.attempt, .host = options_.launch.host});
-  if (!noted) {
-    return refuse(
-        ErrorCode::kUnavailable,
-        "the run directory cannot be used, is shared storage mounted? " + noted.error().message);
-  }
-  auto gang = Gang::start(options_.launch, order);
-  if (!gang) return refuse(gang.error().code, gang.error().message);
-  log::info(
-      fmt::format("job {} attempt {}: started {} ranks", order.job, order.attempt, order.ranks));
-  gangs_.emplace(id, std::move(*gang));
+void Agent::leave() {
+  leave_asked_ms_ = steady_ms();
+  log::info(fmt::format("asked to end, stopping {} gangs", ledger_.entries().size()));
+  const std::string reason = fmt::format(
+      "the agent was stopped; start it and submit the job again: {}", options_.launch.host);
+  for (auto& [id, gang] : gangs_) gang.stop(leave_asked_ms_, kShutdownGraceMs, reason);
+  parts_.leave(leave_asked_ms_, kShutdownGraceMs, reason, link_);
+  ledger_.expire(std::numeric_limits<int64_t>::max());  // Nothing that is kept will be used.
   next_beat_ms_ = 0;
-}
-
-void Agent::stop_gang(const wire::StopGang& message) {
-  const GangId id{message.job(), static_cast<int64_t>(message.attempt())};
-  const auto gang = gangs_.find(id);
-  if (gang != gangs_.end()) {
-    if (!gang->second.stopping()) {
-      log::info(
-          fmt::format("job {} attempt {}: stopping, {}", id.first, id.second, message.reason()));
-    }
-    gang->second.stop(steady_ms(), message.grace_ms(), message.reason());
-  } else if (!ends_.contains(id)) {
-    report_end({.job = id.first, .attempt = id.second},
-               Failure{.rank = -1,
-                       .host = options_.launch.host,
-                       .code = std::string(error_code_name(ErrorCode::kCancelled)),
-                       .message = "stopped before it ran: " + message.reason()},
-               "");
-  }
 }
 
 void Agent::advance_gangs() {
@@ -245,8 +143,14 @@ void Agent::advance_gangs() {
       continue;
     }
     gang_is_over(gang->second);
+    ledger_.end(gang->first);
     gang = gangs_.erase(gang);
   }
+  for (const auto& [job, attempt] : ledger_.expire(steady_ms())) {
+    log::info(fmt::format("job {} attempt {}: its slots were kept in vain", job, attempt));
+    next_beat_ms_ = 0;
+  }
+  if (parts_.advance_to(steady_ms(), link_)) next_beat_ms_ = 0;
 }
 
 void Agent::gang_is_over(const Gang& gang) {
@@ -255,41 +159,8 @@ void Agent::gang_is_over(const Gang& gang) {
   log::info(fmt::format(
       "job {} attempt {}: {}", order.job, order.attempt,
       failure ? fmt::format("ended, rank {}: {}", failure->rank, failure->message) : "ended well"));
-  report_end(order, failure, gang.result_json());
+  ends_.add(order, failure, gang.result_json());
   next_beat_ms_ = 0;  // After GangEnded: a beat that no longer lists the gang.
-}
-
-/// Notes the end in the run directory, then tells the coordinator until it acknowledges.
-void Agent::report_end(const GangOrder& order, const std::optional<Failure>& failure,
-                       const std::string& result_json) {
-  Unacknowledged entry;
-  entry.ended.set_job(order.job);
-  entry.ended.set_attempt(static_cast<uint64_t>(order.attempt));
-  entry.ended.set_succeeded(!failure);
-  entry.ended.set_result_json(result_json);
-  if (failure) {
-    entry.ended.mutable_failure()->set_rank(failure->rank);
-    entry.ended.mutable_failure()->set_host(valid_utf8(failure->host));
-    entry.ended.mutable_failure()->set_code(valid_utf8(failure->code));
-    entry.ended.mutable_failure()->set_message(valid_utf8(failure->message));
-  }
-  if (!order.run_directory.empty()) {
-    const auto written = write_gang_note(
-        order.run_directory,
-        {.attempt = order.attempt, .host = options_.launch.host, .ended = to_json(entry.ended)});
-    if (!written) log::warning("the end of a gang is not on disk: " + written.error().message);
-  }
-  ends_[{order.job, order.attempt}] = std::move(entry);
-}
-
-void Agent::send_ends() {
-  for (auto& [id, entry] : ends_) {
-    if (entry.sent_ms != 0 && steady_ms() - entry.sent_ms < kResendMs) continue;
-    wire::Envelope envelope;
-    *envelope.mutable_gang_ended() = entry.ended;
-    entry.sequence = link_.send(std::move(envelope));
-    entry.sent_ms = steady_ms();
-  }
 }
 
 void Agent::send_beat() {
@@ -298,10 +169,11 @@ void Agent::send_beat() {
   beat.set_host(options_.launch.host);
   beat.set_slots(static_cast<uint32_t>(options_.slots));
   beat.set_cuda(options_.cuda);
-  for (const auto& [id, gang] : gangs_) {
+  for (const auto& [id, entry] : ledger_.entries()) {
     auto& status = *beat.add_gangs();
     status.set_job(id.first);
     status.set_attempt(static_cast<uint64_t>(id.second));
+    status.set_role(role_of(entry.use));
   }
   const bool connected = link_.send(std::move(envelope)) != 0;
   next_beat_ms_ = steady_ms() + (connected ? kBeatMs : kUnconnectedMs);
@@ -311,7 +183,7 @@ void Agent::send_beat() {
 void Agent::tell_connection(bool connected) {
   const int64_t now = steady_ms();
   if (connected) {
-    if (!connected_) log::info("connected to the coordinator: " + options_.coordinator);
+    if (!connected_) log::info("connected to the coordinator: " + link_.endpoint());
     connected_ = connection_told_ = true;
     last_connected_ms_ = now;
     return;
@@ -323,11 +195,11 @@ void Agent::tell_connection(bool connected) {
   log::warning(fmt::format(
       "no connection to the coordinator, trying on: is it running, and is the public key of {} in "
       "its keys/allowed? {}",
-      options_.launch.curve_file.string(), options_.coordinator));
+      options_.launch.curve_file.string(), options_.launch.coordinator));
 }
 
 bool Agent::may_leave(int64_t now_ms) {
-  if (leave_asked_ms_ == 0 || !gangs_.empty()) return false;
+  if (leave_asked_ms_ == 0 || !gangs_.empty() || !parts_.empty()) return false;
   if (gangs_gone_ms_ == 0) gangs_gone_ms_ = now_ms;
   return ends_.empty() || now_ms - gangs_gone_ms_ > kLastAckMs;
 }

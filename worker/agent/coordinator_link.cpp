@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include <chrono>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <utility>
 
 #include "worker/agent/run_files.h"
@@ -13,11 +15,19 @@ namespace {
 
 constexpr int kReconnectMs = 1'000;
 constexpr int kReconnectMaxMs = 32'000;
+constexpr int kLingerMs = 500;  ///< For the last words of a program that ends.
 constexpr int kHeartbeatMs =
     2'000;  ///< ZeroMQ's own: finds connections that are dead without a FIN.
 constexpr int kHeartbeatTimeoutMs = 6'000;
 constexpr int64_t kMaxMessageBytes = 4 << 20;
 constexpr size_t kZ85Size = 40;
+constexpr int64_t kPatienceMs = 5'000;  ///< Without a connection, before the next address is tried.
+
+int64_t steady_ms() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
 
 }  // namespace
 
@@ -47,18 +57,40 @@ Result<NodeKeys> read_node_keys(const std::filesystem::path& file) {
                   .secret_key = object["secret"]};
 }
 
-CoordinatorLink::CoordinatorLink(const std::string& endpoint, const NodeKeys& keys)
-    : socket_(context_, zmq::socket_type::dealer) {
-  socket_.set(zmq::sockopt::linger, 0);
+EndpointRotation::EndpointRotation(const std::string& endpoints) {
+  std::istringstream list(endpoints);
+  for (std::string endpoint; std::getline(list, endpoint, ',');) endpoints_.push_back(endpoint);
+  if (endpoints_.empty()) endpoints_.emplace_back();
+}
+
+bool EndpointRotation::moves_on(bool connected, int64_t now_ms) {
+  if (connected) silent_since_ms_.reset();
+  if (connected || endpoints_.size() == 1) return false;
+  if (!silent_since_ms_) silent_since_ms_ = now_ms;
+  if (now_ms - *silent_since_ms_ < kPatienceMs) return false;
+  silent_since_ms_ = now_ms;
+  at_ = (at_ + 1) % endpoints_.size();
+  return true;
+}
+
+CoordinatorLink::CoordinatorLink(const std::string& endpoints, NodeKeys keys)
+    : keys_(std::move(keys)), rotation_(endpoints) {
+  // Backwards, to the first: a bad address is told at once, not when it is needed.
+  for (size_t i = rotation_.all().size(); i > 0; --i) connect(rotation_.all()[i - 1]);
+}
+
+void CoordinatorLink::connect(const std::string& endpoint) {
+  socket_ = zmq::socket_t(context_, zmq::socket_type::dealer);
+  socket_.set(zmq::sockopt::linger, kLingerMs);
   socket_.set(zmq::sockopt::immediate, true);
   socket_.set(zmq::sockopt::reconnect_ivl, kReconnectMs);
   socket_.set(zmq::sockopt::reconnect_ivl_max, kReconnectMaxMs);
   socket_.set(zmq::sockopt::heartbeat_ivl, kHeartbeatMs);
   socket_.set(zmq::sockopt::heartbeat_timeout, kHeartbeatTimeoutMs);
   socket_.set(zmq::sockopt::maxmsgsize, kMaxMessageBytes);
-  socket_.set(zmq::sockopt::curve_serverkey, keys.server_public);
-  socket_.set(zmq::sockopt::curve_publickey, keys.public_key);
-  socket_.set(zmq::sockopt::curve_secretkey, keys.secret_key);
+  socket_.set(zmq::sockopt::curve_serverkey, keys_.server_public);
+  socket_.set(zmq::sockopt::curve_publickey, keys_.public_key);
+  socket_.set(zmq::sockopt::curve_secretkey, keys_.secret_key);
   socket_.connect(endpoint);
 }
 
@@ -67,6 +99,7 @@ uint64_t CoordinatorLink::send(wire::Envelope envelope) {
   envelope.set_sequence(++sequence_);
   const auto sent =
       socket_.send(zmq::buffer(envelope.SerializeAsString()), zmq::send_flags::dontwait);
+  if (rotation_.moves_on(sent.has_value(), steady_ms())) connect(rotation_.current());
   return sent ? sequence_ : 0;
 }
 

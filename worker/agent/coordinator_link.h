@@ -1,8 +1,10 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 #include <zmq.hpp>
 
 #include "proto/result.h"
@@ -21,23 +23,49 @@ struct NodeKeys {
 /// name it.
 Result<NodeKeys> read_node_keys(const std::filesystem::path& file);
 
-/// The agent's line to the coordinator: one DEALER with CURVE that reconnects by itself, after 1 s,
-/// then 2 s … 32 s. While there is no connection nothing is queued: what is sent is lost, and the
-/// agent sends what matters again. Used by one thread.
+/// Which of several coordinators to talk to: the next one after 5 s without a connection. A value;
+/// times are of any clock that only goes forward.
+class EndpointRotation {
+ public:
+  /// `endpoints`: "tcp://a:1" or "tcp://a:1,tcp://b:2".
+  explicit EndpointRotation(const std::string& endpoints);
+
+  const std::vector<std::string>& all() const { return endpoints_; }
+  const std::string& current() const { return endpoints_[at_]; }
+  /// To be told how it stands, often. True when current() is another one now.
+  bool moves_on(bool connected, int64_t now_ms);
+
+ private:
+  std::vector<std::string> endpoints_;
+  size_t at_ = 0;
+  std::optional<int64_t> silent_since_ms_{};  ///< Nothing: connected, or not asked yet.
+};
+
+/// A line to the coordinator: one DEALER with CURVE that reconnects by itself, after 1 s, then 2 s
+/// … 32 s, and with several addresses goes from one to the next. While there is no connection
+/// nothing is queued: what is sent is lost, and the sender sends what matters again. Used by one
+/// thread.
 class CoordinatorLink {
  public:
   /// Throws zmq::error_t for an address that is none.
-  CoordinatorLink(const std::string& endpoint, const NodeKeys& keys);
+  CoordinatorLink(const std::string& endpoints, NodeKeys keys);
 
-  /// Sends with the next sequence number, which is returned; 0 when there is no connection.
+  /// Sends with the next sequence number, which is returned; 0 when there is no connection. May
+  /// turn to the next address, so call it at least each second.
   uint64_t send(wire::Envelope envelope);
   /// The next message that has arrived, if any. What cannot be parsed is skipped.
   std::optional<wire::Envelope> receive();
 
-  /// For zmq::poll.
+  /// The address in use.
+  const std::string& endpoint() const { return rotation_.current(); }
+  /// For zmq::poll; not to be kept across a send().
   void* poll_handle() { return socket_.handle(); }
 
  private:
+  void connect(const std::string& endpoint);
+
+  NodeKeys keys_;
+  EndpointRotation rotation_;
   zmq::context_t context_{1};
   zmq::socket_t socket_;
   uint64_t sequence_ = 0;

@@ -61,6 +61,7 @@ class WatchedRank {
   int finish();
 
  private:
+  void use_own_scratch();
   [[noreturn]] void become(const std::vector<std::string>& command, pid_t parent);
   void kill_everything_below();
   /// Reaps what has ended; true when the command is among it.
@@ -72,11 +73,21 @@ class WatchedRank {
   ExitReport report_;
 };
 
+/// Shared memory of the ranks of this host lies in its agent's directory. Only a rank can be told
+/// so: to what stands above it, mpirun passes on its own host's.
+void WatchedRank::use_own_scratch() {
+  const std::string scratch = environment("TUNEFLEET_SCRATCH");
+  if (!scratch.empty()) ::setenv("OMPI_MCA_btl_vader_backing_directory", scratch.c_str(), 1);
+}
+
 bool WatchedRank::start(const std::vector<std::string>& command) {
   sigprocmask(SIG_BLOCK, &signals_, nullptr);
   ::prctl(PR_SET_PDEATHSIG, kParentDied);
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
-  if (!exit_directory_.empty()) write_exec_pid(exit_directory_, report_.rank, ::getpid());
+  if (!exit_directory_.empty()) {
+    write_exec_rank(exit_directory_, report_.rank, {.pid = ::getpid(), .host = report_.host});
+  }
+  use_own_scratch();
   const pid_t self = ::getpid();
   child_ = ::fork();
   if (child_ == 0) become(command, self);

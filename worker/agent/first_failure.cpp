@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <csignal>
 #include <cstring>
+#include <string_view>
 #include <tuple>
 #include <vector>
 
 #include "proto/result.h"
+#include "worker/agent/gang_launch.h"
 
 namespace tunefleet::agent {
 namespace {
@@ -45,7 +47,64 @@ Failure blame(const ExitReport& report, const RankFiles& files, const std::strin
   return failure;
 }
 
+/// "1" or "1, 2": the ranks of `host` that left no report.
+std::string silent_ranks(const RankFiles& files, const std::string& host) {
+  std::string ranks;
+  for (const auto& [rank, exec] : files.exec_ranks) {
+    if (exec.host != host || files.exits.contains(rank)) continue;
+    ranks += (ranks.empty() ? "" : ", ") + std::to_string(rank);
+  }
+  return ranks;
+}
+
+Failure host_lost(const RankFiles& files, const std::string& host) {
+  const std::string ranks = silent_ranks(files, host);
+  return {.rank = -1,
+          .host = host,
+          .code = name_of(ErrorCode::kUnavailable),
+          .message = fmt::format("the host was lost{}: its agent or all of its ranks were killed, "
+                                 "or the network to it is down",
+                                 ranks.empty() ? "" : " with rank " + ranks)};
+}
+
+/// Another agent's part that never ran, or is over.
+std::optional<Failure> part_failure(const RankFiles& files) {
+  for (const auto& [host, note] : files.parts) {
+    if (!note.ended) continue;
+    return Failure{.rank = -1,
+                   .host = host,
+                   .code = name_of(ErrorCode::kUnavailable),
+                   .message = note.message};
+  }
+  return std::nullopt;
+}
+
+Failure launcher_failure(const std::string& host, const LauncherEnd& launcher) {
+  const std::string how = launcher.signal != 0
+                              ? fmt::format("was killed by {}", signal_name(launcher.signal))
+                              : fmt::format("ended with code {}", launcher.exit_code);
+  return {.rank = -1,
+          .host = host,
+          .code = name_of(ErrorCode::kUnavailable),
+          .message = fmt::format("mpirun {} before all ranks had run; its last lines: {}", how,
+                                 launcher.last_output.empty() ? "(none)" : launcher.last_output)};
+}
+
 }  // namespace
+
+std::optional<std::string> lost_host_in(const std::string& output) {
+  constexpr std::string_view kWords = "lost communication with a remote daemon";
+  constexpr std::string_view kNode = " on node ";
+  auto at = output.find(kWords);
+  if (at != output.npos) at = output.find("Remote daemon", at + kWords.size());
+  if (at != output.npos) at = output.find(kNode, at);
+  if (at == output.npos) return std::nullopt;
+  const auto start = at + kNode.size();
+  const auto end = output.find('\n', start);
+  if (end == output.npos) return std::nullopt;  // Not written to its end yet.
+  const std::string host = host_of_node_name(output.substr(start, end - start));
+  return host.empty() ? std::nullopt : std::optional(host);
+}
 
 std::string end_text(int exit_code, int signal) {
   if (signal == SIGKILL) return "killed by SIGKILL (out of memory?)";
@@ -64,7 +123,11 @@ std::string end_code(int exit_code, int signal) {
 
 std::optional<Failure> first_failure(const RankFiles& files, int ranks, const std::string& host,
                                      const LauncherEnd& launcher) {
+  if (launcher.lost_host) return host_lost(files, *launcher.lost_host);
   const auto failed = failed_in_order_of_blame(files);
+  const bool by_itself = !failed.empty() && failed.front().terminated_at_ms == 0;
+  if (by_itself) return blame(failed.front(), files, host);
+  if (const auto part = part_failure(files)) return part;
   if (!failed.empty()) return blame(failed.front(), files, host);
   if (static_cast<int>(files.exits.size()) >= ranks) return std::nullopt;
   if (launcher.vanished_rank) {
@@ -73,15 +136,7 @@ std::optional<Failure> first_failure(const RankFiles& files, int ranks, const st
                    .code = name_of(ErrorCode::kUnavailable),
                    .message = "killed by SIGKILL together with the process that watched it"};
   }
-  const std::string how = launcher.signal != 0
-                              ? fmt::format("was killed by {}", signal_name(launcher.signal))
-                              : fmt::format("ended with code {}", launcher.exit_code);
-  return Failure{
-      .rank = -1,
-      .host = host,
-      .code = name_of(ErrorCode::kUnavailable),
-      .message = fmt::format("mpirun {} before all ranks had run; its last lines: {}", how,
-                             launcher.last_output.empty() ? "(none)" : launcher.last_output)};
+  return launcher_failure(host, launcher);
 }
 
 }  // namespace tunefleet::agent

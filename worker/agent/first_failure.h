@@ -22,17 +22,26 @@ struct LauncherEnd {
   int signal = 0;
   bool by_itself = false;              ///< It ended before anything of the gang was killed.
   std::optional<int> vanished_rank{};  ///< Its exec-rank was killed, so that it could not report.
-  std::string last_output{};           ///< Last lines of ranks.log.
+  std::optional<std::string> lost_host{};  ///< mpirun has no connection to its orted any more.
+  std::string last_output{};               ///< Last lines of ranks.log.
 };
 
 /// The first rank that failed, or nothing when all `ranks` ended well. Pure.
 ///
-/// Who is blamed: a rank that ended badly without having been told to stop goes before one that had
-/// (mpirun stops the others once one is gone); among those the earliest end counts. A rank whose
-/// exec-rank was killed left no report and is blamed when nobody else is. What is said: the rank's
-/// own error when it wrote one, else its signal or exit code.
+/// Who is blamed, the first of:
+///   1. a host that was lost: what the ranks of other hosts say then is that a peer is gone;
+///   2. the rank that ended badly first without having been told to stop;
+///   3. another agent that could not run its part, or whose part ended;
+///   4. the rank that ended first after it was told to (mpirun stops the others once one is gone);
+///   5. a rank whose exec-rank was killed, so that it left no report;
+///   6. mpirun.
+/// What is said: the rank's own error when it wrote one, else its signal or exit code.
 std::optional<Failure> first_failure(const RankFiles& files, int ranks, const std::string& host,
                                      const LauncherEnd& launcher);
+
+/// The agent mpirun says it has lost, in its output; nothing when it says none.
+/// Source: help-errmgr-base.txt of Open MPI 4.1, [node-died].
+std::optional<std::string> lost_host_in(const std::string& output);
 
 /// "killed by SIGKILL (out of memory?)", "exited with code 2".
 std::string end_text(int exit_code, int signal);

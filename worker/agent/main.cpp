@@ -11,6 +11,7 @@
 
 #include "proto/log.h"
 #include "worker/agent/agent.h"
+#include "worker/agent/exec_on.h"
 #include "worker/agent/exec_rank.h"
 
 namespace {
@@ -29,13 +30,12 @@ std::string host_name() {
   return name.data();
 }
 
-/// exec-rank takes everything behind "--" as it is, so it is read by hand; 0 words: it was not
-/// asked for.
-std::vector<std::string> exec_rank_command(int argc, char** argv) {
-  if (argc < 4 || std::string_view(argv[1]) != "exec-rank" || std::string_view(argv[2]) != "--") {
-    return {};
-  }
-  return {argv + 3, argv + argc};
+/// exec-rank and exec-on take a command as it is, so they are read by hand: what follows
+/// `subcommand` (and "--"), or nothing when that was not asked for.
+std::vector<std::string> command_after(std::string_view subcommand, int argc, char** argv) {
+  if (argc < 4 || argv[1] != subcommand) return {};
+  const int skipped = std::string_view(argv[2]) == "--" ? 3 : 2;
+  return {argv + skipped, argv + argc};
 }
 
 int run_agent(tunefleet::agent::AgentOptions options) {
@@ -63,8 +63,11 @@ int run_agent(tunefleet::agent::AgentOptions options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (const auto command = exec_rank_command(argc, argv); !command.empty()) {
+  if (const auto command = command_after("exec-rank", argc, argv); !command.empty()) {
     return tunefleet::agent::run_exec_rank(command);
+  }
+  if (const auto command = command_after("exec-on", argc, argv); !command.empty()) {
+    return tunefleet::agent::run_exec_on(command);
   }
   tunefleet::log::configure("agent");
   CLI::App app(
@@ -76,8 +79,9 @@ int main(int argc, char** argv) {
   options.launch.host = host_name();
   auto* run =
       app.add_subcommand("run", "Connect to a coordinator and run what it sends, until SIGTERM");
-  run->add_option("--coordinator", options.coordinator,
-                  "Where the coordinator listens: tcp://host:port (`tunefleet up` prints it)")
+  run->add_option("--coordinator", options.launch.coordinator,
+                  "Where the coordinator listens: tcp://host:port (`tunefleet up` prints it); "
+                  "several that stand by for each other, with commas")
       ->required();
   run->add_option("--curve", options.launch.curve_file,
                   "This node's keys, mode 0600: keys/node.json of the coordinator's data directory")
@@ -93,9 +97,11 @@ int main(int argc, char** argv) {
 
   auto* exec = app.add_subcommand(
       "exec-rank", "Used by mpirun: exec-rank -- COMMAND… runs one rank and notes how it ended");
+  auto* exec_on = app.add_subcommand(
+      "exec-on", "Used by mpirun: exec-on HOST COMMAND… runs a gang's part by another agent");
   CLI11_PARSE(app, argc, argv);
-  if (exec->parsed()) {
-    fmt::print(stderr, "error: write exec-rank -- COMMAND ARGUMENTS…\n");
+  if (exec->parsed() || exec_on->parsed()) {
+    fmt::print(stderr, "error: write exec-rank -- COMMAND…, or exec-on HOST COMMAND…\n");
     return kExitUsage;
   }
   try {

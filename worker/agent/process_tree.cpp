@@ -72,6 +72,12 @@ bool is_running(pid_t pid) {
   return read_stat(file_text(fmt::format("/proc/{}/stat", pid)), process) && !process.zombie;
 }
 
+bool is_exec_on(pid_t pid) {
+  const std::string words = file_text(fmt::format("/proc/{}/cmdline", pid));
+  const auto second = words.find('\0');
+  return second != words.npos && words.substr(second + 1).starts_with(std::string("exec-on\0", 8));
+}
+
 std::vector<pid_t> descendants_of(pid_t root) { return below(all_processes(), root); }
 
 std::vector<pid_t> gang_processes(pid_t session, const std::string& tag) {

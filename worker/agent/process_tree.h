@@ -19,6 +19,9 @@ std::vector<pid_t> gang_processes(pid_t session, const std::string& tag);
 /// Whether a process of that number exists and is not a zombie.
 bool is_running(pid_t pid);
 
+/// Whether that process is `tunefleet-agent exec-on`.
+bool is_exec_on(pid_t pid);
+
 /// Environment variable by which a gang's processes are known.
 inline constexpr char kGangVariable[] = "TUNEFLEET_GANG";
 

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <iterator>
 #include <sstream>
+#include <string_view>
 #include <vector>
 
 namespace tunefleet::agent {
@@ -17,6 +18,7 @@ namespace {
 
 constexpr std::streamoff kTailBytes = 16 * 1024;
 constexpr size_t kTailLimit = 2000;
+constexpr std::string_view kPartSuffix = ".part.json";
 
 std::string dump(const nlohmann::json& object) {
   return object.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
@@ -33,6 +35,8 @@ T value_or(const nlohmann::json& object, const char* key, T fallback) {
   if (found == object.end()) return fallback;
   if constexpr (std::is_same_v<T, std::string>) {
     return found->is_string() ? found->template get<T>() : fallback;
+  } else if constexpr (std::is_same_v<T, bool>) {
+    return found->is_boolean() ? found->template get<T>() : fallback;
   } else {
     return found->is_number_integer() ? found->template get<T>() : fallback;
   }
@@ -50,7 +54,8 @@ void read_one(const std::filesystem::path& path, int rank, const std::string& su
               RankFiles& files) {
   const auto object = suffix == ".pid" ? nlohmann::json() : read_object(path);
   if (suffix == ".pid") {
-    files.exec_pids[rank] = std::strtoll(file_text(path).c_str(), nullptr, 10);
+    std::istringstream words(file_text(path));
+    words >> files.exec_ranks[rank].pid >> files.exec_ranks[rank].host;
   } else if (suffix == ".error.json" && object.is_object()) {
     files.errors[rank] = {.code = value_or<std::string>(object, "code", "internal"),
                           .message = value_or<std::string>(object, "message", "")};
@@ -65,7 +70,19 @@ void read_one(const std::filesystem::path& path, int rank, const std::string& su
   }
 }
 
+void read_part_note(const std::filesystem::path& path, const std::string& host, RankFiles& files) {
+  const auto object = read_object(path);
+  if (!object.is_object()) return;
+  files.parts[host] = {.ended = value_or<bool>(object, "ended", true),
+                       .message = value_or<std::string>(object, "message", "")};
+}
+
 }  // namespace
+
+std::filesystem::path exit_directory_of(const std::filesystem::path& run_directory,
+                                        int64_t attempt) {
+  return run_directory / "exit" / std::to_string(attempt);
+}
 
 Status replace_file(const std::filesystem::path& path, const std::string& text) {
   const std::filesystem::path aside = path.string() + fmt::format(".{}.tmp", ::getpid());
@@ -90,6 +107,12 @@ std::string file_text(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
+std::string text_from(const std::filesystem::path& path, uint64_t offset) {
+  std::ifstream in(path, std::ios::binary);
+  in.seekg(static_cast<std::streamoff>(offset));
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
 Status write_exit_report(const std::filesystem::path& exit_directory, const ExitReport& report) {
   nlohmann::json object{{"rank", report.rank},
                         {"host", report.host},
@@ -110,8 +133,16 @@ Status write_rank_error(const std::filesystem::path& exit_directory, int rank,
                       dump({{"code", error.code}, {"message", error.message}}));
 }
 
-Status write_exec_pid(const std::filesystem::path& exit_directory, int rank, int64_t pid) {
-  return replace_file(exit_directory / fmt::format("{}.pid", rank), fmt::format("{}\n", pid));
+Status write_exec_rank(const std::filesystem::path& exit_directory, int rank,
+                       const ExecRank& exec) {
+  return replace_file(exit_directory / fmt::format("{}.pid", rank),
+                      fmt::format("{} {}\n", exec.pid, exec.host));
+}
+
+Status write_part_note(const std::filesystem::path& exit_directory, const std::string& host,
+                       const PartNote& note) {
+  return replace_file(exit_directory / (host + std::string(kPartSuffix)),
+                      dump({{"ended", note.ended}, {"message", note.message}}));
 }
 
 RankFiles read_rank_files(const std::filesystem::path& exit_directory) {
@@ -119,8 +150,11 @@ RankFiles read_rank_files(const std::filesystem::path& exit_directory) {
   std::error_code error;
   for (std::filesystem::directory_iterator entry(exit_directory, error), end;
        !error && entry != end; entry.increment(error)) {
-    if (const auto name = split_name(entry->path().filename().string())) {
-      read_one(entry->path(), name->first, name->second, files);
+    const std::string name = entry->path().filename().string();
+    if (name.ends_with(kPartSuffix)) {
+      read_part_note(entry->path(), name.substr(0, name.size() - kPartSuffix.size()), files);
+    } else if (const auto rank = split_name(name)) {
+      read_one(entry->path(), rank->first, rank->second, files);
     }
   }
   return files;

@@ -11,7 +11,12 @@
 
 namespace tunefleet::agent {
 
-/// How one rank's process ended: `exit/<rank>.json`, written by exec-rank.
+/// Where a gang's ends are told: `<run>/exit/<attempt>`. Of one attempt alone, so that a rank of an
+/// older one, on a host that was out of reach, says nothing about a newer one.
+std::filesystem::path exit_directory_of(const std::filesystem::path& run_directory,
+                                        int64_t attempt);
+
+/// How one rank's process ended: `<rank>.json`, written by exec-rank.
 struct ExitReport {
   int rank = 0;
   std::string host{};
@@ -25,24 +30,39 @@ struct ExitReport {
   bool failed() const { return exit_code != 0 || signal != 0; }
 };
 
-/// What the rank itself said: `exit/<rank>.error.json`, {code, message}.
+/// What the rank itself said: `<rank>.error.json`, {code, message}.
 struct RankError {
   std::string code{};  ///< error_code_name()
   std::string message{};
+};
+
+/// The process that watches a rank: `<rank>.pid`, "<pid> <host>".
+struct ExecRank {
+  int64_t pid = 0;
+  std::string host{};
+};
+
+/// What another agent says about its part of the gang: `<host>.part.json`, written by exec-on.
+struct PartNote {
+  bool ended = false;     ///< It has ended badly, or never started; else it wants the gang stopped.
+  std::string message{};  ///< For people.
 };
 
 /// All that is known about a gang's ranks once they are gone.
 struct RankFiles {
   std::map<int, ExitReport> exits{};
   std::map<int, RankError> errors{};
-  std::map<int, int64_t> exec_pids{};  ///< rank -> process of exec-rank, from exit/<rank>.pid.
+  std::map<int, ExecRank> exec_ranks{};
+  std::map<std::string, PartNote> parts{};  ///< By host.
 };
 
-/// Writes exit/<rank>.json, whole or not at all.
+/// Each writes its file whole or not at all.
 Status write_exit_report(const std::filesystem::path& exit_directory, const ExitReport& report);
 Status write_rank_error(const std::filesystem::path& exit_directory, int rank,
                         const RankError& error);
-Status write_exec_pid(const std::filesystem::path& exit_directory, int rank, int64_t pid);
+Status write_exec_rank(const std::filesystem::path& exit_directory, int rank, const ExecRank& exec);
+Status write_part_note(const std::filesystem::path& exit_directory, const std::string& host,
+                       const PartNote& note);
 
 /// Reads whatever stands in the directory now. Files that cannot be understood count as absent.
 RankFiles read_rank_files(const std::filesystem::path& exit_directory);
@@ -61,6 +81,8 @@ std::optional<GangNote> read_gang_note(const std::filesystem::path& run_director
 Status replace_file(const std::filesystem::path& path, const std::string& text);
 /// The whole file, or "" when it cannot be read.
 std::string file_text(const std::filesystem::path& path);
+/// What stands in it from byte `offset` on.
+std::string text_from(const std::filesystem::path& path, uint64_t offset);
 /// The last `lines` lines that are not empty, as valid UTF-8, at most 2000 bytes.
 std::string last_lines(const std::filesystem::path& path, size_t lines);
 /// `text` with every byte that is not UTF-8 replaced by '?': what the wire's strings may hold.

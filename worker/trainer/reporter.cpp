@@ -34,6 +34,7 @@ struct Settings {
   uint64_t attempt = 0;
   uint32_t rank = 0;
   uint32_t world_size = 1;
+  const std::atomic<uint64_t>* collectives = nullptr;  ///< Null: not counted.
 };
 
 class SilentReporter : public Reporter {
@@ -51,7 +52,10 @@ int64_t resident_bytes() {
   return resident * sysconf(_SC_PAGESIZE);
 }
 
+/// The agent's name for this host, where one started this rank.
 std::string host_name() {
+  if (const char* name = std::getenv("TUNEFLEET_HOST"); name != nullptr && *name != '\0')
+    return name;
   std::array<char, 256> name{};
   gethostname(name.data(), name.size() - 1);
   return name.data();
@@ -160,6 +164,7 @@ class ZmqReporter : public Reporter {
     beat.set_remaining_s(status_.remaining_s);
     beat.set_resident_bytes(static_cast<uint64_t>(resident_bytes()));
     beat.set_device_bytes(static_cast<uint64_t>(status_.device_bytes));
+    if (settings_.collectives != nullptr) beat.set_collectives(settings_.collectives->load());
     send(socket, envelope);
   }
 
@@ -241,13 +246,15 @@ Status read_keys(const std::string& path, Settings& settings) {
 
 }  // namespace
 
-Result<std::unique_ptr<Reporter>> make_reporter(int rank, int world_size) {
+Result<std::unique_ptr<Reporter>> make_reporter(int rank, int world_size,
+                                                const std::atomic<uint64_t>* collectives) {
   const char* endpoint = std::getenv("TUNEFLEET_RANK_ENDPOINT");
   if (endpoint == nullptr || *endpoint == '\0') return std::make_unique<SilentReporter>();
   Settings settings;
   settings.endpoint = endpoint;
   settings.rank = static_cast<uint32_t>(rank);
   settings.world_size = static_cast<uint32_t>(world_size);
+  settings.collectives = collectives;
   const auto job = variable("TUNEFLEET_JOB");
   const auto attempt = variable("TUNEFLEET_ATTEMPT");
   const auto keys = variable("TUNEFLEET_CURVE");

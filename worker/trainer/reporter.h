@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -44,8 +45,10 @@ class Reporter {
 };
 
 /// The reporter that TUNEFLEET_RANK_ENDPOINT, TUNEFLEET_CURVE, TUNEFLEET_JOB and TUNEFLEET_ATTEMPT
-/// describe; one that does nothing when there is no endpoint. kInvalidArgument for an unreadable
-/// key file or a missing variable.
-Result<std::unique_ptr<Reporter>> make_reporter(int rank, int world_size);
+/// describe; one that does nothing when there is no endpoint. `collectives`, the collective
+/// operations this rank has entered, is read for each beat and outlives the reporter; none: beats
+/// say 0. kInvalidArgument for an unreadable key file or a missing variable.
+Result<std::unique_ptr<Reporter>> make_reporter(int rank, int world_size,
+                                                const std::atomic<uint64_t>* collectives = nullptr);
 
 }  // namespace tunefleet::trainer

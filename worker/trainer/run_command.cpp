@@ -3,6 +3,7 @@
 #include <c10/core/Device.h>
 #include <c10/util/Exception.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <exception>
 #include <memory>
@@ -18,6 +19,7 @@
 #include "tuners/config/full_options.h"
 #include "tuners/config/job_options.h"
 #include "tuners/swift.h"
+#include "worker/collective/counted_group.h"
 #include "worker/collective/cuda_plugin.h"
 #include "worker/collective/group.h"
 #include "worker/trainer/device.h"
@@ -36,6 +38,7 @@ constexpr std::chrono::milliseconds kReportLimit{5000};
 struct Run {
   JobSpec spec;
   std::filesystem::path output;
+  std::atomic<uint64_t> collectives = 0;  ///< Entered by `group`, told by `reporter`.
   std::unique_ptr<collective::Group> group;
   std::unique_ptr<Reporter> reporter;
 };
@@ -166,12 +169,19 @@ Result<nlohmann::json> train_without_exceptions(Run& run, const std::filesystem:
   }
 }
 
+/// Where the agent that started this rank looks for its last words.
+std::filesystem::path exit_directory(const Run& run) {
+  const char* told = std::getenv("TUNEFLEET_EXIT_DIR");
+  return told == nullptr || *told == '\0' ? run.output / "exit" : std::filesystem::path(told);
+}
+
 void write_error(const Run& run, int rank, const Error& error) {
   if (run.output.empty()) return;
+  const auto directory = exit_directory(run);
   std::error_code ignored;
-  std::filesystem::create_directories(run.output / "exit", ignored);
+  std::filesystem::create_directories(directory, ignored);
   const nlohmann::json value{{"code", error_code_name(error.code)}, {"message", error.message}};
-  if (auto status = write_text(run.output / "exit" / (std::to_string(rank) + ".error.json"), value);
+  if (auto status = write_text(directory / (std::to_string(rank) + ".error.json"), value);
       !status) {
     log::error(status.error().message);
   }
@@ -213,13 +223,13 @@ Status join_group(Run& run) {
   const bool cuda =
       run.spec.device == "cuda" || (run.spec.device == "auto" && collective::cuda_available());
   try {
-    run.group = collective::make_group({.cuda = cuda});
+    run.group = collective::count_calls(collective::make_group({.cuda = cuda}), run.collectives);
   } catch (const c10::Error& e) {
     return fail(ErrorCode::kUnavailable, e.what_without_backtrace());
   }
   set_threads(run.group->local_size());
   if (auto status = check_world(run.spec, *run.group); !status) return status;
-  auto reporter = make_reporter(run.group->rank(), run.group->size());
+  auto reporter = make_reporter(run.group->rank(), run.group->size(), &run.collectives);
   if (!reporter) return fail(reporter.error());
   run.reporter = *std::move(reporter);
   run.reporter->update({});

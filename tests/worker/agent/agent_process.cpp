@@ -68,8 +68,7 @@ std::optional<int> AgentProcess::wait(std::chrono::milliseconds limit) {
   return status;
 }
 
-FakeCoordinator::FakeCoordinator(const std::filesystem::path& key_file)
-    : endpoint_("tcp://127.0.0.1:*") {
+TestKeys make_test_keys() {
   const auto pair = [] {
     std::array<char, 41> public_key{};
     std::array<char, 41> secret_key{};
@@ -78,30 +77,48 @@ FakeCoordinator::FakeCoordinator(const std::filesystem::path& key_file)
   };
   const auto server = pair();
   const auto node = pair();
-  secret_ = server.second;
-  std::ofstream(key_file) << nlohmann::json{
-      {"server_public", server.first}, {"public", node.first}, {"secret", node.second}};
-  std::filesystem::permissions(
-      key_file, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
-  open();
+  return {.server_secret = server.second,
+          .server_public = server.first,
+          .node_public = node.first,
+          .node_secret = node.second};
 }
 
-void FakeCoordinator::open() {
-  router_.emplace(context_, zmq::socket_type::router);
-  router_->set(zmq::sockopt::linger, 0);
-  router_->set(zmq::sockopt::curve_server, true);
-  router_->set(zmq::sockopt::curve_secretkey, secret_);
+void write_key_file(const std::filesystem::path& file, const TestKeys& keys) {
+  std::ofstream(file) << nlohmann::json{{"server_public", keys.server_public},
+                                        {"public", keys.node_public},
+                                        {"secret", keys.node_secret}};
+  std::filesystem::permissions(
+      file, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+}
+
+zmq::socket_t bind_router(zmq::context_t& context, const std::string& endpoint,
+                          const std::string& server_secret) {
+  zmq::socket_t router(context, zmq::socket_type::router);
+  router.set(zmq::sockopt::linger, 0);
+  router.set(zmq::sockopt::curve_server, true);
+  router.set(zmq::sockopt::curve_secretkey, server_secret);
   const bool bound = eventually(
       [&] {
         try {
-          router_->bind(endpoint_);
+          router.bind(endpoint);
           return true;
         } catch (const zmq::error_t&) {
           return false;  // The old socket is being closed.
         }
       },
       std::chrono::seconds(5));
-  if (!bound) throw std::runtime_error("cannot bind: " + endpoint_);
+  if (!bound) throw std::runtime_error("cannot bind: " + endpoint);
+  return router;
+}
+
+FakeCoordinator::FakeCoordinator(const std::filesystem::path& key_file)
+    : keys_(make_test_keys()), endpoint_("tcp://127.0.0.1:*") {
+  write_key_file(key_file, keys_);
+  open();
+}
+
+void FakeCoordinator::open() {
+  router_ = bind_router(context_, endpoint_, keys_.server_secret);
   endpoint_ = router_->get(zmq::sockopt::last_endpoint);
 }
 

@@ -47,11 +47,26 @@ class AgentProcess {
   pid_t pid_ = -1;
 };
 
+/// A coordinator's secret, and what its nodes' key file holds.
+struct TestKeys {
+  std::string server_secret;
+  std::string server_public;
+  std::string node_public;
+  std::string node_secret;
+};
+TestKeys make_test_keys();
+/// As an agent wants it, mode 0600.
+void write_key_file(const std::filesystem::path& file, const TestKeys& keys);
+/// A bound ROUTER with CURVE; any client key is let in. Waits while an older socket still holds the
+/// address.
+zmq::socket_t bind_router(zmq::context_t& context, const std::string& endpoint,
+                          const std::string& server_secret);
+
 /// A coordinator's ROUTER with CURVE, which answers only what the test tells it to. Any client key
 /// is let in.
 class FakeCoordinator {
  public:
-  /// Writes the node's keys to `key_file`; `port` 0 takes a free one.
+  /// Writes the node's keys to `key_file`.
   explicit FakeCoordinator(const std::filesystem::path& key_file);
 
   const std::string& endpoint() const { return endpoint_; }
@@ -67,7 +82,7 @@ class FakeCoordinator {
   void send(wire::Envelope envelope);
 
  private:
-  std::string secret_;
+  TestKeys keys_;
   std::string endpoint_;
   zmq::context_t context_{1};
   std::optional<zmq::socket_t> router_;

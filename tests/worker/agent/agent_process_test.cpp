@@ -127,7 +127,7 @@ TEST_F(AgentProcessTest, ASuccessfulRunReportsItsResult) {
 TEST_F(AgentProcessTest, ARankThatFailsIsReportedWithItsOwnWords) {
   start_agent(R"(
     if [ "$OMPI_COMM_WORLD_RANK" = 1 ]; then
-      echo '{"code": "invalid_argument", "message": "empty data set: x.jsonl"}' > "$4/exit/1.error.json"
+      echo '{"code": "invalid_argument", "message": "empty data set: x.jsonl"}' > "$TUNEFLEET_EXIT_DIR/1.error.json"
       exit 2
     fi
     sleep 1000)");
@@ -163,7 +163,7 @@ TEST_F(AgentProcessTest, AKilledExecRankIsNoticedToo) {
   start_agent(kSleeper);
   send_start(2);
   ASSERT_TRUE(ranks_are_up(2));
-  const auto pid = read_rank_files(run() / "exit").exec_pids.at(1);
+  const auto pid = read_rank_files(exit_directory_of(run(), 1)).exec_ranks.at(1).pid;
   ASSERT_EQ(::kill(static_cast<pid_t>(pid), SIGKILL), 0);
   const auto ended = coordinator_.wait_for_end(5s, true);
   ASSERT_TRUE(ended);

@@ -23,7 +23,8 @@ TEST_F(RunFilesTest, ReportsComeBackAsTheyWereWritten) {
       directory_, {.rank = 1, .host = "h", .pid = 7, .signal = 9, .ended_at_ms = 123}));
   ASSERT_TRUE(write_exit_report(directory_, {.rank = 12, .exit_code = 3, .terminated_at_ms = 5}));
   ASSERT_TRUE(write_rank_error(directory_, 12, {.code = "timeout", .message = "slow \xff disk"}));
-  ASSERT_TRUE(write_exec_pid(directory_, 1, 4711));
+  ASSERT_TRUE(write_exec_rank(directory_, 1, {.pid = 4711, .host = "h"}));
+  ASSERT_TRUE(write_part_note(directory_, "3", {.ended = false, .message = "leaves"}));
   const RankFiles files = read_rank_files(directory_);
   ASSERT_EQ(files.exits.size(), 2U);
   EXPECT_EQ(files.exits.at(1).signal, 9);
@@ -32,7 +33,11 @@ TEST_F(RunFilesTest, ReportsComeBackAsTheyWereWritten) {
   EXPECT_EQ(files.exits.at(12).exit_code, 3);
   EXPECT_EQ(files.exits.at(12).terminated_at_ms, 5);
   EXPECT_EQ(files.errors.at(12).code, "timeout");
-  EXPECT_EQ(files.exec_pids.at(1), 4711);
+  EXPECT_EQ(files.exec_ranks.at(1).pid, 4711);
+  EXPECT_EQ(files.exec_ranks.at(1).host, "h");
+  ASSERT_EQ(files.parts.size(), 1U);
+  EXPECT_FALSE(files.parts.at("3").ended) << "a host may be called like a rank";
+  EXPECT_EQ(files.parts.at("3").message, "leaves");
 }
 
 TEST_F(RunFilesTest, WhatCannotBeUnderstoodIsAbsent) {
@@ -53,6 +58,13 @@ TEST_F(RunFilesTest, AGangNoteKeepsHowItEnded) {
   EXPECT_EQ(note->attempt, 2);
   ASSERT_TRUE(note->ended);
   EXPECT_EQ((*note->ended)["succeeded"], true);
+}
+
+TEST_F(RunFilesTest, TextFromReadsOn) {
+  std::ofstream(directory_ / "log") << "older\nnewer\n";
+  EXPECT_EQ(text_from(directory_ / "log", 6), "newer\n");
+  EXPECT_EQ(text_from(directory_ / "log", 12), "");
+  EXPECT_EQ(text_from(directory_ / "none", 0), "");
 }
 
 TEST_F(RunFilesTest, LastLinesAreValidText) {

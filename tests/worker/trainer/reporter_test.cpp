@@ -101,6 +101,19 @@ TEST_F(ReporterTest, BeatsCarryTheNewestStatus) {
   EXPECT_EQ(envelope->rank_beat().max_steps(), 40U);
   EXPECT_EQ(envelope->rank_beat().phase(), "training");
   EXPECT_GT(envelope->rank_beat().resident_bytes(), 0U);
+  EXPECT_EQ(envelope->rank_beat().collectives(), 0U);
+}
+
+TEST_F(ReporterTest, BeatsCarryTheCollectivesOfTheMoment) {
+  std::atomic<uint64_t> collectives = 41;
+  auto reporter = make_reporter(1, 2, &collectives);
+  ASSERT_TRUE(reporter) << reporter.error().message;
+  ASSERT_TRUE(next_that(
+      [](const auto& e) { return e.has_rank_beat() && e.rank_beat().collectives() == 41; }));
+  ++collectives;
+  EXPECT_TRUE(next_that([](const auto& e) {
+    return e.has_rank_beat() && e.rank_beat().collectives() == 42;
+  })) << "also while nothing else is told";
 }
 
 TEST_F(ReporterTest, WhatWasToldIsSentAgainUntilAcknowledged) {
