@@ -4,12 +4,16 @@
 #include <filesystem>
 #include <functional>
 
+#include "coordinator/api/access_control.h"
 #include "coordinator/api/api_keys.h"
 #include "coordinator/api/file_store.h"
+#include "coordinator/api/model_access.h"
 #include "coordinator/api/model_catalog.h"
 #include "coordinator/api/router.h"
+#include "coordinator/api/upload_store.h"
 #include "coordinator/fleet/fleet_service.h"
 #include "coordinator/queue/job_store.h"
+#include "coordinator/webhooks/webhook_service.h"
 
 namespace tunefleet::coordinator {
 
@@ -19,10 +23,15 @@ struct ApiContext {
   JobStore& jobs;
   FleetService& fleet;
   FileStore& files;
+  UploadStore& uploads;
+  WebhookService& webhooks;
   ApiKeys& keys;
   const ModelCatalog& models;
+  ModelAccess& model_access;
   std::filesystem::path jobs_directory;
+  std::filesystem::path audit_path;
   std::function<int64_t()> now_ms;  ///< Unix milliseconds.
+  RateLimits limits{};
 };
 
 /// The job, if it is the caller's: 404 for anybody else's.
@@ -30,9 +39,13 @@ ApiResult<JobRecord> find_own_job(const ApiContext& context, const HttpRequest& 
 
 /// The routes, a file for each kind of thing.
 std::vector<Route> file_routes(const ApiContext& context);
+std::vector<Route> upload_routes(const ApiContext& context);
+std::vector<Route> webhook_routes(const ApiContext& context);
 std::vector<Route> job_routes(const ApiContext& context);
 std::vector<Route> event_routes(const ApiContext& context);
 std::vector<Route> model_routes(const ApiContext& context);
 std::vector<Route> fleet_routes(const ApiContext& context);
+std::vector<Route> key_routes(const ApiContext& context);
+std::vector<Route> permission_routes(const ApiContext& context);
 
 }  // namespace tunefleet::coordinator

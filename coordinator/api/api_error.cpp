@@ -75,6 +75,7 @@ HttpReply error_reply(const ApiError& error) {
                     {"param", text_or_null(error.param)},
                     {"code", text_or_null(error.code)}}}};
   reply.body = body.dump(-1, ' ', false, json::error_handler_t::replace);
+  reply.headers = error.headers;
   if (!error.may_retry) reply.headers.emplace_back("x-should-retry", "false");
   return reply;
 }

@@ -2,6 +2,8 @@
 
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "coordinator/api/http.h"
 #include "proto/result.h"
@@ -17,6 +19,7 @@ struct ApiError {
   std::optional<std::string> code;
   /// Clients try 408, 409, 429 and 5xx again unless x-should-retry says no.
   bool may_retry = true;
+  std::vector<std::pair<std::string, std::string>> headers{};  ///< Of the reply, beside the usual.
 };
 
 template <typename T>

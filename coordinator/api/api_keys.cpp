@@ -3,12 +3,13 @@
 #include <fmt/format.h>
 #include <openssl/crypto.h>
 
-#include <memory>
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "coordinator/api/ids.h"
 #include "coordinator/api/private_directory.h"
+#include "proto/log.h"
 #include "storage/atomic_file.h"
 #include "storage/sha256.h"
 
@@ -21,13 +22,49 @@ constexpr size_t kKeyBytes = 32;
 constexpr size_t kShownPrefix = 7;
 constexpr unsigned kSecret = 0600;
 constexpr uint64_t kMaxFileBytes = 16 << 20;
-constexpr std::string_view kAdmin = "admin";
+constexpr size_t kIdLength = 24;
+constexpr std::string_view kIdPrefix = "key-";
+
+/// Files written before there were scopes: every key was an administrator's.
+Scope scope_of(const json& entry) {
+  const auto found = entry.find("scopes");
+  if (found == entry.end()) return Scope::kAdmin;
+  Scope most = Scope::kNone;
+  for (const json& name : *found) {
+    if (const auto scope = scope_from_name(name.get<std::string>())) most = std::max(most, *scope);
+  }
+  return most;
+}
 
 ApiKey key_from_json(const json& entry) {
-  return {.sha256 = entry.at("sha256").get<std::string>(),
-          .prefix = entry.at("prefix").get<std::string>(),
-          .owner = entry.at("owner").get<std::string>(),
-          .created_at = entry.at("created_at").get<int64_t>()};
+  ApiKey key{.sha256 = entry.at("sha256").get<std::string>(),
+             .prefix = entry.at("prefix").get<std::string>(),
+             .owner = entry.at("owner").get<std::string>(),
+             .name = entry.value("name", ""),
+             .scope = scope_of(entry),
+             .created_at = entry.at("created_at").get<int64_t>()};
+  // Keys without an id are older than ids; a part of the digest tells nothing of the key.
+  key.id = entry.value("id", std::string(kIdPrefix) + key.sha256.substr(0, kIdLength));
+  if (const auto expires = entry.find("expires_at"); expires != entry.end()) {
+    key.expires_at = expires->get<int64_t>();
+  }
+  return key;
+}
+
+json to_entry(const ApiKey& key) {
+  json entry{{"id", key.id},
+             {"sha256", key.sha256},
+             {"prefix", key.prefix},
+             {"owner", key.owner},
+             {"name", key.name},
+             {"scopes", included_scopes(key.scope)},
+             {"created_at", key.created_at}};
+  if (key.expires_at) entry["expires_at"] = *key.expires_at;
+  return entry;
+}
+
+bool same_digest(const std::string& a, const std::string& b) {
+  return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
 
 }  // namespace
@@ -43,74 +80,138 @@ Result<std::unique_ptr<ApiKeys>> ApiKeys::open(const std::filesystem::path& data
   if (const auto made = make_private_directory(keys->path_.parent_path()); !made) {
     return fail(made.error());
   }
-  if (const auto loaded = keys->load(); !loaded) return fail(loaded.error());
+  keys->stamp_ = FileStamp::of(keys->path_);
+  auto read = keys->read();
+  if (!read) return fail(read.error());
+  keys->keys_ = std::move(*read);
   if (const auto ensured = keys->ensure_admin_key(); !ensured) return fail(ensured.error());
   return keys;
 }
 
-Result<std::string> ApiKeys::owner_of(std::string_view key) const {
+Result<ApiKey> ApiKeys::find(std::string_view key) const {
   const std::string digest = storage::sha256_hex(key);
   const std::lock_guard lock(mutex_);
+  refresh();
   const ApiKey* found = nullptr;
   for (const ApiKey& entry : keys_) {
-    if (entry.sha256.size() == digest.size() &&
-        CRYPTO_memcmp(entry.sha256.data(), digest.data(), digest.size()) == 0) {
-      found = &entry;
-    }
+    if (same_digest(entry.sha256, digest)) found = &entry;
   }
-  if (found == nullptr) return fail(ErrorCode::kPermissionDenied, "the API key is not known");
-  return found->owner;
+  if (found == nullptr) return fail(ErrorCode::kPermissionDenied, "the API key is not known here");
+  if (!is_live(*found)) return fail(ErrorCode::kPermissionDenied, "the API key has expired");
+  return *found;
 }
 
-Result<std::string> ApiKeys::create(const std::string& owner) {
+Result<CreatedApiKey> ApiKeys::create(const NewApiKey& wanted) {
   const std::string key = "tf-" + random_base64url(kKeyBytes);
+  const ApiKey made{.id = random_id(kIdPrefix, kIdLength),
+                    .sha256 = storage::sha256_hex(key),
+                    .prefix = key.substr(0, kShownPrefix),
+                    .owner = wanted.owner,
+                    .name = wanted.name,
+                    .scope = wanted.scope,
+                    .created_at = now_s_(),
+                    .expires_at = wanted.expires_at};
   const std::lock_guard lock(mutex_);
-  keys_.push_back({.sha256 = storage::sha256_hex(key),
-                   .prefix = key.substr(0, kShownPrefix),
-                   .owner = owner,
-                   .created_at = now_s_()});
-  if (const auto stored = store(); !stored) {
-    keys_.pop_back();
-    return fail(stored.error());
-  }
-  return key;
+  refresh();
+  auto keys = keys_;
+  keys.push_back(made);
+  if (const auto stored = store(std::move(keys)); !stored) return fail(stored.error());
+  return CreatedApiKey{.stored = made, .key = key};
 }
 
-Status ApiKeys::load() {
+std::vector<ApiKey> ApiKeys::list(std::string_view owner) const {
+  const std::lock_guard lock(mutex_);
+  refresh();
+  std::vector<ApiKey> shown;
+  for (const ApiKey& key : keys_) {
+    if (owner.empty() || key.owner == owner) shown.push_back(key);
+  }
+  std::reverse(shown.begin(), shown.end());
+  return shown;
+}
+
+Result<ApiKey> ApiKeys::revoke(const std::string& id) {
+  const std::lock_guard lock(mutex_);
+  refresh();
+  auto keys = keys_;
+  const auto found =
+      std::find_if(keys.begin(), keys.end(), [&](const ApiKey& key) { return key.id == id; });
+  if (found == keys.end()) return fail(ErrorCode::kNotFound, "no such API key: " + id);
+  const ApiKey gone = *found;
+  keys.erase(found);
+  const auto may_manage = [this](const ApiKey& key) { return administers(key); };
+  if (administers(gone) && std::none_of(keys.begin(), keys.end(), may_manage)) {
+    return fail(ErrorCode::kConflict,
+                fmt::format("the last key that can manage the service stays; make another one of "
+                            "the tenant {} with the scope admin first: {}",
+                            kOperatorTenant, id));
+  }
+  if (const auto stored = store(std::move(keys)); !stored) return fail(stored.error());
+  return gone;
+}
+
+Result<std::vector<ApiKey>> ApiKeys::read() const {
   const auto text = storage::read_small_file(path_, kMaxFileBytes);
-  if (!text && text.error().code == ErrorCode::kNotFound) return {};
+  if (!text && text.error().code == ErrorCode::kNotFound) return std::vector<ApiKey>();
   if (!text) return fail("reading the API keys", text.error());
+  std::vector<ApiKey> keys;
   try {
     const json stored = json::parse(*text);
-    for (const json& entry : stored.at("keys")) keys_.push_back(key_from_json(entry));
+    for (const json& entry : stored.at("keys")) keys.push_back(key_from_json(entry));
   } catch (const json::exception& error) {
     return fail(ErrorCode::kDataLoss,
                 fmt::format("the file of API keys is damaged; restore it, or remove it and "
                             "admin.key for a new first key: {}: {}",
                             path_.string(), error.what()));
   }
+  return keys;
+}
+
+/// Writes `keys` and only then lets them count.
+Status ApiKeys::store(std::vector<ApiKey> keys) {
+  json entries = json::array();
+  for (const ApiKey& key : keys) entries.push_back(to_entry(key));
+  const auto written =
+      storage::write_file_atomically(path_, json{{"keys", entries}}.dump(2) + "\n", kSecret);
+  if (!written) return written;
+  keys_ = std::move(keys);
+  stamp_ = FileStamp::of(path_);
   return {};
 }
 
-Status ApiKeys::store() const {
-  json entries = json::array();
-  for (const ApiKey& key : keys_) {
-    entries.push_back({{"sha256", key.sha256},
-                       {"prefix", key.prefix},
-                       {"owner", key.owner},
-                       {"created_at", key.created_at}});
+/// Takes over what another process wrote. A file that cannot be read changes nothing: nobody is
+/// locked out or let in by a damaged disk.
+void ApiKeys::refresh() const {
+  const FileStamp now = FileStamp::of(path_);
+  if (now == stamp_) return;
+  stamp_ = now;
+  auto keys = read();
+  if (keys && now != FileStamp()) {
+    keys_ = std::move(*keys);
+  } else {
+    log::warning(fmt::format("the API keys stay as they were: {}",
+                             keys ? "the file is gone: " + path_.string() : keys.error().message));
   }
-  return storage::write_file_atomically(path_, json{{"keys", entries}}.dump(2) + "\n", kSecret);
 }
 
 /// The digest is stored before the key's file: after a crash between the two the next start makes
 /// another key.
 Status ApiKeys::ensure_admin_key() {
   std::error_code error;
-  if (!keys_.empty() && std::filesystem::exists(admin_key_path_, error)) return {};
-  const auto key = create(std::string(kAdmin));
-  if (!key) return fail("making the first API key", key.error());
-  return storage::write_file_atomically(admin_key_path_, *key + "\n", kSecret);
+  const bool manageable = std::any_of(keys_.begin(), keys_.end(),
+                                      [this](const ApiKey& key) { return administers(key); });
+  if (manageable && std::filesystem::exists(admin_key_path_, error)) return {};
+  const auto made = create({.owner = std::string(kOperatorTenant), .name = "admin.key"});
+  if (!made) return fail("making the first API key", made.error());
+  return storage::write_file_atomically(admin_key_path_, made->key + "\n", kSecret);
+}
+
+bool ApiKeys::is_live(const ApiKey& key) const {
+  return !key.expires_at || now_s_() < *key.expires_at;
+}
+
+bool ApiKeys::administers(const ApiKey& key) const {
+  return key.owner == kOperatorTenant && key.scope == Scope::kAdmin && is_live(key);
 }
 
 }  // namespace tunefleet::coordinator

@@ -3,53 +3,83 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "coordinator/api/api_scope.h"
+#include "coordinator/api/file_stamp.h"
 #include "proto/result.h"
 
 namespace tunefleet::coordinator {
 
-/// A key as stored: never the key itself.
+/// A key as stored: never the key itself. Times are Unix seconds.
 struct ApiKey {
-  std::string sha256;      ///< Hexadecimal, of the whole key.
-  std::string prefix;      ///< The key's first characters, for people: "tf-AbCd".
-  std::string owner;       ///< Jobs and files belong to it.
-  int64_t created_at = 0;  ///< Unix seconds.
+  std::string id{};      ///< "key-" + 24 characters.
+  std::string sha256{};  ///< Hexadecimal, of the whole key.
+  std::string prefix{};  ///< The key's first characters, for people: "tf-AbCd".
+  std::string owner{};   ///< The tenant: jobs and files belong to it.
+  std::string name{};    ///< What people call the key; may be empty.
+  Scope scope = Scope::kRead;
+  int64_t created_at = 0;
+  std::optional<int64_t> expires_at{};
+};
+
+/// What a new key is to be.
+struct NewApiKey {
+  std::string owner{};
+  Scope scope = Scope::kAdmin;
+  std::optional<int64_t> expires_at{};
+  std::string name{};
+};
+
+struct CreatedApiKey {
+  ApiKey stored;
+  std::string key;  ///< The only copy there is.
 };
 
 /// Who may use the API. Keys are "tf-" and 256 random bits as base64url; on disk there are only
-/// their digests, in keys/api_keys.json (0600): {"keys":[{sha256,prefix,owner,created_at}]}. Any
-/// thread.
+/// their digests, in keys/api_keys.json (0600, described in the README). A change of that file by
+/// another process counts from the next request on. Any thread.
 class ApiKeys {
  public:
-  /// Reads <data>/keys/api_keys.json. On the first start it makes a key of the owner "admin" and
-  /// leaves it in <data>/admin.key (0600), where the command line finds it. kDataLoss for a file
-  /// that is not ours.
+  /// Reads <data>/keys/api_keys.json. When no key can administer the service, or admin.key is gone,
+  /// it makes one of the tenant "admin" and leaves it in <data>/admin.key (0600), where the command
+  /// line finds it. kDataLoss for a file that is not ours.
   static Result<std::unique_ptr<ApiKeys>> open(const std::filesystem::path& data_directory,
                                                std::function<int64_t()> now_s);
 
-  /// The owner of that key; kPermissionDenied for an unknown one. Takes the same time for every
-  /// wrong key.
-  Result<std::string> owner_of(std::string_view key) const;
+  /// The record of that key; kPermissionDenied for an unknown and for an expired one. Takes the
+  /// same time for every wrong key.
+  Result<ApiKey> find(std::string_view key) const;
   /// Makes a key and stores its digest before it returns; the key itself is nowhere else.
-  Result<std::string> create(const std::string& owner);
+  Result<CreatedApiKey> create(const NewApiKey& wanted);
+  /// The keys of one tenant, or of all (empty), newest first.
+  std::vector<ApiKey> list(std::string_view owner) const;
+  /// Forgets a key: the next request with it is refused. kNotFound; kConflict for the last key that
+  /// can administer the service.
+  Result<ApiKey> revoke(const std::string& id);
 
   std::filesystem::path admin_key_path() const { return admin_key_path_; }
 
  private:
   ApiKeys(const std::filesystem::path& data_directory, std::function<int64_t()> now_s);
-  Status load();
-  Status store() const;
+  Result<std::vector<ApiKey>> read() const;
+  Status store(std::vector<ApiKey> keys);
+  void refresh() const;
   Status ensure_admin_key();
+  bool is_live(const ApiKey& key) const;
+  bool administers(const ApiKey& key) const;
 
   std::filesystem::path path_;
   std::filesystem::path admin_key_path_;
   std::function<int64_t()> now_s_;
   mutable std::mutex mutex_;
-  std::vector<ApiKey> keys_;
+  mutable std::vector<ApiKey> keys_;  ///< Guarded by mutex_, as is stamp_.
+  mutable FileStamp stamp_;           ///< Of the file that keys_ was read from.
 };
 
 }  // namespace tunefleet::coordinator

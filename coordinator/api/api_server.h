@@ -17,11 +17,14 @@ class ApiServer {
 
   int port() const;
   void stop();
+  /// Every address there is.
+  std::vector<const Route*> routes() const { return router_.routes(); }
 
  private:
   explicit ApiServer(const ApiContext& context);
 
   const ApiContext context_;
+  AccessControl access_;
   const Router router_;
   std::unique_ptr<HttpServer> server_;  // Last: its threads use the others.
 };

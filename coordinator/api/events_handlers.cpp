@@ -159,8 +159,23 @@ std::vector<Route> event_routes(const ApiContext& context) {
   const auto bind = [&context](auto handler) {
     return [&context, handler](HttpRequest& request) { return handler(context, request); };
   };
-  return {{"GET", "/v1/fine_tuning/jobs/{id}/events", bind(list_events)},
-          {"GET", "/v1/fine_tuning/jobs/{id}/checkpoints", bind(list_checkpoints)}};
+  return {{"GET",
+           "/v1/fine_tuning/jobs/{id}/events",
+           bind(list_events),
+           Scope::kRead,
+           {.summary = "Lists a job's events, newest first, or streams them, oldest first",
+            .reply = "EventPage",
+            .query = {{"after", "Id of the last event of the page before"},
+                      {"limit", "1 to 100, default 20", "integer"},
+                      {"stream", "true: server-sent events until the job ends", "boolean"}}}},
+          {"GET",
+           "/v1/fine_tuning/jobs/{id}/checkpoints",
+           bind(list_checkpoints),
+           Scope::kRead,
+           {.summary = "Lists a job's checkpoints, newest first",
+            .reply = "CheckpointPage",
+            .query = {{"after", "Id of the last checkpoint of the page before"},
+                      {"limit", "1 to 100, default 10", "integer"}}}}};
 }
 
 }  // namespace tunefleet::coordinator

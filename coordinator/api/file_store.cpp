@@ -204,7 +204,7 @@ Status Upload::write(std::string_view piece) {
 
 Result<StoredFile> Upload::commit(const UploadFields& fields) {
   if (const auto stored = content_.commit(); !stored) return fail(stored.error());
-  StoredFile file{.id = random_id("file-"),
+  StoredFile file{.id = fields.id.empty() ? random_id("file-") : fields.id,
                   .owner = fields.owner,
                   .filename = fields.filename,
                   .purpose = fields.purpose,

@@ -36,6 +36,7 @@ struct UploadFields {
   std::string filename;
   std::string purpose;
   std::optional<int64_t> expires_after_s;
+  std::string id = {};  ///< Of the file; empty: a new one.
 };
 
 /// A file on its way in: written aside, invisible until commit. Its bytes go away with it.

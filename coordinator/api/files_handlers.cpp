@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "coordinator/api/api_context.h"
+#include "coordinator/api/form_body.h"
 #include "coordinator/api/json_body.h"
-#include "coordinator/api/multipart_reader.h"
 #include "coordinator/api/openai_json.h"
 
 namespace tunefleet::coordinator {
@@ -16,12 +16,9 @@ namespace {
 using nlohmann::json;
 
 constexpr uint64_t kMaxFileBytes = uint64_t{512} << 20;
-constexpr uint64_t kMaxOverhead = 64 << 10;  // Of the form around the file.
 constexpr size_t kMaxFieldBytes = 1024;
 constexpr size_t kMaxFilename = 255;
 constexpr int64_t kMaxPage = 10'000;
-constexpr int64_t kMinExpiry_s = 3'600;
-constexpr int64_t kMaxExpiry_s = 2'592'000;
 
 /// The parts of one upload as they come in.
 struct UploadForm {
@@ -39,6 +36,9 @@ Status begin_part(UploadForm& form, FileStore& files, const MultipartPart& part)
   if (!upload) return fail(upload.error());
   form.file = std::move(*upload);
   form.filename = part.filename.value_or("file").substr(0, kMaxFilename);
+  if (form.filename.find('\0') != std::string::npos) {
+    return fail(ErrorCode::kInvalidArgument, "file: the filename holds a NUL");
+  }
   return {};
 }
 
@@ -51,34 +51,14 @@ Status take_piece(UploadForm& form, std::string_view piece) {
               fmt::format("a field of the form is too long: {}", form.current));
 }
 
-/// A full disk is ours to mend, not a request too large.
-ApiError upload_error(const Error& error, bool storing) {
-  ApiError api = to_api_error(error);
-  if (storing && error.code == ErrorCode::kResourceExhausted) {
-    api.status = 507;
-    api.type = "server_error";
-    api.may_retry = false;
-  }
-  if (error.code == ErrorCode::kTimeout) api.status = 408;
-  return api;
-}
-
 ApiResult<UploadForm> read_form(HttpRequest& request, FileStore& files) {
-  const auto boundary = MultipartReader::boundary_of(request.header("content-type"));
-  if (!boundary) return api_fail(to_api_error(boundary.error()));
   UploadForm form;
-  MultipartReader reader(
-      *boundary, {.begin = [&](const MultipartPart& part) { return begin_part(form, files, part); },
-                  .data = [&](std::string_view piece) { return take_piece(form, piece); },
-                  .end = [] { return Status(); }});
-  Status parsed;
-  const auto read = request.read_body(kMaxFileBytes + kMaxOverhead, [&](std::string_view piece) {
-    parsed = reader.feed(piece);
-    return parsed.has_value();
-  });
-  if (!parsed) return api_fail(upload_error(parsed.error(), true));
-  if (!read) return api_fail(upload_error(read.error(), false));
-  if (const auto whole = reader.finish(); !whole) return api_fail(to_api_error(whole.error()));
+  const auto read = read_form_body(
+      request, kMaxFileBytes,
+      {.begin = [&](const MultipartPart& part) { return begin_part(form, files, part); },
+       .data = [&](std::string_view piece) { return take_piece(form, piece); },
+       .end = [] { return Status(); }});
+  if (!read) return api_fail(read.error());
   return form;
 }
 
@@ -94,9 +74,7 @@ ApiResult<std::optional<int64_t>> expiry_of(const UploadForm& form) {
     const std::string& text = seconds->second;
     std::from_chars(text.data(), text.data() + text.size(), value);
   }
-  if (value < kMinExpiry_s || value > kMaxExpiry_s) {
-    return api_fail(bad_request("must be a number from 3600 to 2592000", "expires_after.seconds"));
-  }
+  if (const auto fine = check_file_expiry(value); !fine) return api_fail(fine.error());
   return value;
 }
 
@@ -117,7 +95,7 @@ ApiReply upload_file(const ApiContext& context, HttpRequest& request) {
                                           .filename = form->filename,
                                           .purpose = purpose->second,
                                           .expires_after_s = *expiry});
-  if (!stored) return api_fail(upload_error(stored.error(), true));
+  if (!stored) return api_fail(to_storing_error(stored.error()));
   return json_reply(to_openai_file(*stored));
 }
 
@@ -213,11 +191,39 @@ std::vector<Route> file_routes(const ApiContext& context) {
   const auto bind = [&context](auto handler) {
     return [&context, handler](HttpRequest& request) { return handler(context, request); };
   };
-  return {{"POST", "/v1/files", bind(upload_file)},
-          {"GET", "/v1/files", bind(list_files)},
-          {"GET", "/v1/files/{id}", bind(get_file)},
-          {"DELETE", "/v1/files/{id}", bind(delete_file)},
-          {"GET", "/v1/files/{id}/content", bind(get_content)}};
+  return {{"POST",
+           "/v1/files",
+           bind(upload_file),
+           Scope::kSubmit,
+           {.summary = "Uploads a data set",
+            .reply = "File",
+            .request = "CreateFile",
+            .request_type = "multipart/form-data"}},
+          {"GET",
+           "/v1/files",
+           bind(list_files),
+           Scope::kRead,
+           {.summary = "Lists your files, newest first",
+            .reply = "FilePage",
+            .query = {{"after", "Id of the last file of the page before"},
+                      {"limit", "1 to 10000, default 10000", "integer"},
+                      {"order", "desc (the default) or asc"},
+                      {"purpose", "Only files of that purpose"}}}},
+          {"GET",
+           "/v1/files/{id}",
+           bind(get_file),
+           Scope::kRead,
+           {.summary = "Tells about a file", .reply = "File"}},
+          {"DELETE",
+           "/v1/files/{id}",
+           bind(delete_file),
+           Scope::kSubmit,
+           {.summary = "Deletes a file that no unfinished job uses", .reply = "Deleted"}},
+          {"GET",
+           "/v1/files/{id}/content",
+           bind(get_content),
+           Scope::kRead,
+           {.summary = "Gives a file's bytes", .reply_type = "application/octet-stream"}}};
 }
 
 }  // namespace tunefleet::coordinator

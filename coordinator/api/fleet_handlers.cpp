@@ -43,7 +43,16 @@ std::vector<Route> fleet_routes(const ApiContext& context) {
   const auto bind = [&context](auto handler) {
     return [&context, handler](HttpRequest& request) { return handler(context, request); };
   };
-  return {{"GET", "/healthz", bind(get_health), false}, {"GET", "/v1/fleet", bind(get_fleet)}};
+  return {{"GET",
+           "/healthz",
+           bind(get_health),
+           Scope::kNone,
+           {.summary = "Tells whether the service can work", .reply = "Health"}},
+          {"GET",
+           "/v1/fleet",
+           bind(get_fleet),
+           Scope::kRead,
+           {.summary = "Lists the agents, and your jobs on them", .reply = "Fleet"}}};
 }
 
 }  // namespace tunefleet::coordinator

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "coordinator/api/api_scope.h"
 #include "proto/result.h"
 
 namespace tunefleet::coordinator {
@@ -23,8 +24,13 @@ struct HttpRequest {
   std::string raw_path;                           ///< As sent, percent-encoded, without the query.
   std::multimap<std::string, std::string> query;  ///< Decoded.
   std::map<std::string, std::string> headers;  ///< Names in lower case; of repeated ones the first.
-  std::string owner;                           ///< Whose key it is; empty before authentication.
+  std::string remote_address;                  ///< Of the connection's other end, without the port.
+  std::string owner;                           ///< The key's tenant; empty before authentication.
+  std::string key_id;                          ///< Of the key; empty before authentication.
+  Scope scope = Scope::kNone;                  ///< What the key may do.
   std::map<std::string, std::string> path_values;  ///< {id} of the route, decoded.
+  /// What every reply to this request carries.
+  std::vector<std::pair<std::string, std::string>> reply_headers;
   /// Hands the body over, at most `max_bytes` of it. kResourceExhausted when it is longer, kTimeout
   /// when it comes too slowly, kInvalidArgument when it is cut short or the receiver said stop.
   std::function<Status(uint64_t max_bytes, const BodyReceiver& receive)> read_body;

@@ -15,6 +15,7 @@
 #include "coordinator/api/api_error.h"
 #include "coordinator/api/connection_pool.h"
 #include "coordinator/api/ids.h"
+#include "coordinator/api/request_framing.h"
 #include "coordinator/api/socket_stream.h"
 #include "proto/log.h"
 
@@ -43,13 +44,6 @@ bool has_body(const httplib::Request& request) {
           request.get_header_value("Content-Length") != "0");
 }
 
-/// Both at once is how a request is smuggled past a proxy.
-bool is_ambiguous(const httplib::Request& request) {
-  const size_t lengths = request.get_header_value_count("Content-Length");
-  const size_t codings = request.get_header_value_count("Transfer-Encoding");
-  return lengths + codings > 1;
-}
-
 /// Runs before httplib looks at the request: takes away what we handle ourselves.
 void prepare(httplib::Request& request) {
   current_stream->begin_body();
@@ -60,13 +54,14 @@ void prepare(httplib::Request& request) {
   request.headers.erase(kKeptContentType);
   request.headers.erase(kContentType);
   if (!type.empty()) request.headers.emplace(kKeptContentType, type);
-  if (is_ambiguous(request)) current_stream->close_after_reply();
+  if (is_framing_ambiguous(request)) current_stream->close_after_reply();
 }
 
 HttpRequest to_request(const httplib::Request& from) {
   HttpRequest request;
   request.id = random_id("req_");
   request.method = from.method;
+  request.remote_address = from.remote_addr;
   request.raw_path = from.target.substr(0, from.target.find('?'));
   request.query = {from.params.begin(), from.params.end()};
   for (const auto& [name, value] : from.headers) {
@@ -158,7 +153,9 @@ void send_reply(const HttpReply& reply, const std::string& id, const std::atomic
 HttpReply refusal(int status) {
   ApiError error = bad_request("the request is not valid HTTP");
   error.status = status;
-  if (current_stream != nullptr && current_stream->headers_too_long()) {
+  if (current_stream != nullptr && current_stream->headers_malformed()) {
+    error.status = 400;
+  } else if (current_stream != nullptr && current_stream->headers_too_long()) {
     error.status = 431;
     error.message = "the request's headers are too long";
   } else if (current_stream != nullptr && current_stream->timed_out()) {
@@ -272,7 +269,7 @@ class Server final : public HttpServer, private httplib::Server {
     HttpRequest request = to_request(from);
     bool consumed = false;
     request.read_body = body_reader(from, content, consumed);
-    HttpReply reply = is_ambiguous(from) ? refusal(400) : answer(request);
+    HttpReply reply = is_framing_ambiguous(from) ? refusal(400) : answer(request);
     if (has_body(from) && !consumed) current_stream->close_after_reply();
     send_reply(reply, request.id, stopping_, to);
   }

@@ -71,7 +71,7 @@ class Reader {
     if (name->starts_with("ft:")) {
       if (const auto tuned = tuned_model(*name, "model")) {
         base = tuned->base;
-        earlier_.push_back(tuned->checkpoint.string());
+        add_earlier(*name, *tuned);
       } else {
         job_["model"] = *name;
         return;
@@ -91,7 +91,8 @@ class Reader {
   }
 
   std::optional<TunedModel> tuned_model(const std::string& name, const std::string& param) {
-    auto found = find_tuned_model(resources_.jobs, resources_.jobs_directory, owner_, name);
+    auto found = find_tuned_model(resources_.jobs, resources_.model_access,
+                                  resources_.jobs_directory, owner_, name);
     if (found) return std::move(*found);
     if (found.error().code == ErrorCode::kNotFound) {
       if (param == "model") model_unknown_ = true;
@@ -134,23 +135,31 @@ class Reader {
     if (!file) {
       problem(param,
               fmt::format("no such file, upload it with POST /v1/files and give its id: {}", id));
-    } else if (file->status != "processed") {
+      return "missing";  // What the client wrote becomes no path, not even of a refused job.
+    }
+    if (file->status != "processed") {
       problem(param, fmt::format("the file cannot be used: {}", file->status_details.value_or(id)));
     }
-    return resources_.files.content_path(id).string();
+    return resources_.files.content_path(file->id).string();
+  }
+
+  void add_earlier(const std::string& name, const TunedModel& tuned) {
+    earlier_.push_back(tuned.checkpoint.string());
+    request_["adapters"].push_back(name);
   }
 
   /// adapters and resume_from_checkpoint name tuned models or jobs here, never paths.
   void read_earlier_work() {
     if (const auto found = job_.find("adapters"); found != job_.end()) {
       for (const json& name : found->is_array() ? *found : json::array({*found})) {
-        const auto tuned = tuned_model(name.is_string() ? name.get<std::string>() : "", "adapters");
-        if (tuned) earlier_.push_back(tuned->checkpoint.string());
+        const std::string text = name.is_string() ? name.get<std::string>() : "";
+        if (const auto tuned = tuned_model(text, "adapters")) add_earlier(text, *tuned);
       }
     }
     if (!earlier_.empty()) job_["adapters"] = earlier_;
     const auto resume = job_.find("resume_from_checkpoint");
     if (resume == job_.end() || !resume->is_string() || *resume == "latest") return;
+    request_["resume_from_checkpoint"] = *resume;
     const auto tuned = tuned_model(resume->get<std::string>(), "resume_from_checkpoint");
     if (tuned) *resume = tuned->checkpoint.string();
   }

@@ -6,6 +6,7 @@
 
 #include "coordinator/api/api_error.h"
 #include "coordinator/api/file_store.h"
+#include "coordinator/api/model_access.h"
 #include "coordinator/api/model_catalog.h"
 #include "coordinator/queue/job_store.h"
 #include "proto/job_spec.h"
@@ -17,6 +18,7 @@ struct JobResources {
   const ModelCatalog& models;
   const FileStore& files;
   JobStore& jobs;
+  const ModelAccess& model_access;
   std::filesystem::path jobs_directory;
 };
 
@@ -24,7 +26,7 @@ struct JobResources {
 struct JobRequest {
   JobSpec spec;            ///< Model, data sets and adapters as absolute paths.
   nlohmann::json request;  ///< What the API gives back: model, training_file, validation_file,
-                           ///< metadata, method.
+                           ///< adapters, metadata, method.
 };
 
 /// Reads the body of POST /v1/fine_tuning/jobs: OpenAI's fields, and the job file's keys beside

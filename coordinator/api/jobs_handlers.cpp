@@ -118,6 +118,7 @@ ApiReply create_job(const ApiContext& context, CreateGate& gate, HttpRequest& re
                                  {.models = context.models,
                                   .files = context.files,
                                   .jobs = context.jobs,
+                                  .model_access = context.model_access,
                                   .jobs_directory = context.jobs_directory});
   if (!wanted) return api_fail(wanted.error());
   return store_job(context, new_record(request.owner, std::move(*wanted), digest), key);
@@ -253,13 +254,48 @@ std::vector<Route> job_routes(const ApiContext& context) {
   const auto create = [&context, gate](HttpRequest& request) {
     return create_job(context, *gate, request);
   };
-  return {{"POST", "/v1/fine_tuning/jobs", create},
-          {"GET", "/v1/fine_tuning/jobs", bind(list_jobs)},
-          {"GET", "/v1/fine_tuning/jobs/{id}", bind(get_job)},
-          {"POST", "/v1/fine_tuning/jobs/{id}/cancel", bind(cancel_job)},
-          {"POST", "/v1/fine_tuning/jobs/{id}/pause", bind(pause_job)},
-          {"POST", "/v1/fine_tuning/jobs/{id}/resume", bind(resume_job)},
-          {"GET", "/v1/fine_tuning/jobs/{id}/logs", bind(get_logs)}};
+  return {
+      {"POST",
+       "/v1/fine_tuning/jobs",
+       create,
+       Scope::kSubmit,
+       {.summary = "Submits a fine-tuning job", .reply = "Job", .request = "CreateJob"}},
+      {"GET",
+       "/v1/fine_tuning/jobs",
+       bind(list_jobs),
+       Scope::kRead,
+       {.summary = "Lists your jobs, newest first",
+        .reply = "JobPage",
+        .query = {{"after", "Id of the last job of the page before"},
+                  {"limit", "1 to 100, default 20", "integer"},
+                  {"metadata", "null: jobs without metadata; metadata[key]=value: with that"}}}},
+      {"GET",
+       "/v1/fine_tuning/jobs/{id}",
+       bind(get_job),
+       Scope::kRead,
+       {.summary = "Tells about a job", .reply = "Job"}},
+      {"POST",
+       "/v1/fine_tuning/jobs/{id}/cancel",
+       bind(cancel_job),
+       Scope::kSubmit,
+       {.summary = "Stops a job", .reply = "Job"}},
+      {"POST",
+       "/v1/fine_tuning/jobs/{id}/pause",
+       bind(pause_job),
+       Scope::kSubmit,
+       {.summary = "Stops a job until it is resumed", .reply = "Job"}},
+      {"POST",
+       "/v1/fine_tuning/jobs/{id}/resume",
+       bind(resume_job),
+       Scope::kSubmit,
+       {.summary = "Lets a paused job go on from its last checkpoint", .reply = "Job"}},
+      {"GET",
+       "/v1/fine_tuning/jobs/{id}/logs",
+       bind(get_logs),
+       Scope::kRead,
+       {.summary = "Gives what a job's ranks have printed",
+        .query = {{"offset", "First byte; by default the last 64 KiB", "integer"}},
+        .reply_type = "text/plain"}}};
 }
 
 }  // namespace tunefleet::coordinator

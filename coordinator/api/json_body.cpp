@@ -28,6 +28,18 @@ bool is_too_deep(const std::string& text) {
   return false;
 }
 
+bool has_nul(const std::string& text) { return text.find('\0') != std::string::npos; }
+
+/// A NUL in a name ends it early for everything that is written in C behind us.
+bool has_nul(const json& value) {
+  if (value.is_string()) return has_nul(value.get_ref<const std::string&>());
+  if (!value.is_structured()) return false;
+  for (const auto& [key, item] : value.items()) {
+    if (has_nul(key) || has_nul(item)) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 ApiResult<std::string> read_text_body(HttpRequest& request) {
@@ -52,12 +64,19 @@ ApiResult<json> parse_json_object(const std::string& text) {
   }
   try {
     json body = json::parse(text);
+    if (has_nul(body)) return api_fail(bad_request("the body's texts may not hold a NUL"));
     if (body.is_object()) return body;
     return api_fail(bad_request(
         fmt::format("the body must be a JSON object, it is of type {}", body.type_name())));
   } catch (const json::exception& error) {
     return api_fail(bad_request(fmt::format("the body is not JSON: {}", error.what())));
   }
+}
+
+ApiResult<json> read_json_object(HttpRequest& request) {
+  const auto text = read_text_body(request);
+  if (!text) return api_fail(text.error());
+  return parse_json_object(*text);
 }
 
 std::string to_text(const json& body) {

@@ -15,8 +15,10 @@ inline constexpr int kMaxJsonDepth = 32;
 /// The whole body as text, at most kMaxJsonBytes.
 ApiResult<std::string> read_text_body(HttpRequest& request);
 /// A JSON object out of text from a stranger; empty text is {}. 400 for anything else, for bytes
-/// that are not UTF-8, and for nesting deeper than kMaxJsonDepth.
+/// that are not UTF-8, for a NUL in a text, and for nesting deeper than kMaxJsonDepth.
 ApiResult<nlohmann::json> parse_json_object(const std::string& text);
+/// Both at once.
+ApiResult<nlohmann::json> read_json_object(HttpRequest& request);
 
 /// `body` as a 200 reply; bytes that are not UTF-8 become U+FFFD.
 HttpReply json_reply(const nlohmann::json& body);

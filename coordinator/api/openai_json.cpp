@@ -61,8 +61,8 @@ json hyperparameters(const json& spec) {
 json shown_spec(const JobRecord& job) {
   json spec = job.spec.is_object() ? job.spec : json::object();
   spec["model"] = field(job.request, "model");
-  for (const char* key : {"dataset", "val_dataset"}) {
-    if (const json named = field(job.request, key); named.is_array()) spec[key] = named;
+  for (const char* key : {"dataset", "val_dataset", "adapters", "resume_from_checkpoint"}) {
+    if (const json named = field(job.request, key); !named.is_null()) spec[key] = named;
   }
   spec.erase("output_dir");
   return spec;

@@ -40,8 +40,11 @@ bool matches(const std::vector<std::string>& pattern, const std::vector<std::str
 
 }  // namespace
 
-Router::Router(std::vector<Route> routes, Authenticate authenticate)
-    : authenticate_(std::move(authenticate)) {
+bool is_create(const Route& route) {
+  return route.method == "POST" && route.pattern.find('{') == std::string_view::npos;
+}
+
+Router::Router(std::vector<Route> routes, RouteGuard& guard) : guard_(guard) {
   for (auto& route : routes) {
     auto segments = split_path(route.pattern);
     entries_.push_back({std::move(route), std::move(segments)});
@@ -49,35 +52,50 @@ Router::Router(std::vector<Route> routes, Authenticate authenticate)
 }
 
 HttpReply Router::reply_to(HttpRequest& request) const {
-  ApiReply reply = dispatch(request);
-  return reply ? std::move(*reply) : error_reply(reply.error());
+  std::string allowed;
+  const Route* route = find(request, allowed);
+  HttpReply reply;
+  try {
+    ApiReply answer = dispatch(request, route, allowed);
+    reply = answer ? std::move(*answer) : error_reply(answer.error());
+  } catch (...) {
+    reply.status = 500;
+    guard_.conclude(request, route, reply);
+    throw;
+  }
+  guard_.conclude(request, route, reply);
+  return reply;
 }
 
-ApiReply Router::dispatch(HttpRequest& request) const {
+std::vector<const Route*> Router::routes() const {
+  std::vector<const Route*> all;
+  for (const Entry& entry : entries_) all.push_back(&entry.route);
+  return all;
+}
+
+const Route* Router::find(HttpRequest& request, std::string& allowed) const {
   const std::string method = request.method == "HEAD" ? "GET" : request.method;
   const auto path = split_path(request.raw_path);
-  const Route* found = nullptr;
-  std::string allowed;
   for (const Entry& entry : entries_) {
     std::map<std::string, std::string> values;
     if (!matches(entry.segments, path, values)) continue;
     allowed += fmt::format("{}{}", allowed.empty() ? "" : ", ", entry.route.method);
     if (entry.route.method != method) continue;
-    found = &entry.route;
     request.path_values = std::move(values);
-    break;
+    return &entry.route;
   }
-  if (found == nullptr || found->needs_key) {
-    auto owner = authenticate_(request);
-    if (!owner) return api_fail(owner.error());
-    request.owner = std::move(*owner);
+  return nullptr;
+}
+
+ApiReply Router::dispatch(HttpRequest& request, const Route* route,
+                          const std::string& allowed) const {
+  if (const auto admitted = guard_.admit(request, route); !admitted) {
+    return api_fail(admitted.error());
   }
-  if (found != nullptr) return found->handler(request);
-  if (allowed.empty()) {
-    return api_fail(not_found(fmt::format("no such address: {} {}", method, request.raw_path)));
-  }
-  ApiError error = bad_request(
-      fmt::format("this address takes {} only: {} {}", allowed, method, request.raw_path));
+  if (route != nullptr) return route->handler(request);
+  const std::string asked = fmt::format("{} {}", request.method, request.raw_path);
+  if (allowed.empty()) return api_fail(not_found("no such address: " + asked));
+  ApiError error = bad_request(fmt::format("this address takes {} only: {}", allowed, asked));
   error.status = 405;
   HttpReply reply = error_reply(error);
   reply.headers.emplace_back("Allow", allowed);

@@ -100,6 +100,7 @@ ssize_t SocketStream::read(char* data, size_t size) {
   }
   if (begin_ == end_ && !fill()) return timed_out_ ? -1 : 0;
   const size_t n = std::min(size, end_ - begin_);
+  if (part_ == Part::kHeaders && !check_headers({buffer_.data() + begin_, n})) return -1;
   std::memcpy(data, buffer_.data() + begin_, n);
   begin_ += n;
   part_bytes_ += n;
@@ -144,6 +145,14 @@ bool SocketStream::fill() {
   begin_ = 0;
   end_ = static_cast<size_t>(n);
   return true;
+}
+
+bool SocketStream::check_headers(std::string_view piece) {
+  for (const char c : piece) {
+    if (c == '\0' || (c == '\n' && last_of_headers_ != '\r')) headers_malformed_ = true;
+    last_of_headers_ = c;
+  }
+  return !headers_malformed_;
 }
 
 milliseconds SocketStream::read_budget() const {

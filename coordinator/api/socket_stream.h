@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstddef>
 #include <string>
+#include <string_view>
 
 #include "coordinator/api/http_server.h"
 
@@ -33,6 +34,8 @@ class SocketStream : public httplib::Stream {
   bool closes_after_reply() const { return close_after_reply_; }
   bool timed_out() const { return timed_out_; }
   bool headers_too_long() const { return headers_too_long_; }
+  /// A NUL, or a line that ends without a carriage return: servers disagree about such headers.
+  bool headers_malformed() const { return headers_malformed_; }
 
   bool is_readable() const override;
   bool is_writable() const override;
@@ -47,6 +50,7 @@ class SocketStream : public httplib::Stream {
   enum class Part { kIdle, kHeaders, kBody };
 
   bool fill();
+  bool check_headers(std::string_view piece);
   std::chrono::milliseconds read_budget() const;
 
   socket_t socket_;
@@ -61,6 +65,8 @@ class SocketStream : public httplib::Stream {
   bool close_after_reply_ = false;
   bool timed_out_ = false;
   bool headers_too_long_ = false;
+  bool headers_malformed_ = false;
+  char last_of_headers_ = '\0';
 };
 
 }  // namespace tunefleet::coordinator

@@ -58,7 +58,8 @@ std::string checkpoint_name(const JobRecord& job, int64_t step) {
   return fmt::format("{}:{}{}", tuned_model_name(job), kStepPrefix, step);
 }
 
-Result<TunedModel> find_tuned_model(JobStore& jobs, const std::filesystem::path& jobs_directory,
+Result<TunedModel> find_tuned_model(JobStore& jobs, const ModelAccess& access,
+                                    const std::filesystem::path& jobs_directory,
                                     const std::string& owner, std::string_view name) {
   const auto unknown = [&] {
     return fail(ErrorCode::kNotFound,
@@ -73,7 +74,10 @@ Result<TunedModel> find_tuned_model(JobStore& jobs, const std::filesystem::path&
   if (!is_id(job_id, kJobPrefix)) return unknown();
   auto job = jobs.get(job_id);
   if (!job && job.error().code != ErrorCode::kNotFound) return fail(job.error());
-  if (!job || job->owner != owner) return unknown();
+  if (!job || access.is_deleted(job_id)) return unknown();
+  if (job->owner != owner && !access.permits({.job = job_id, .step = step}, owner)) {
+    return unknown();
+  }
   const bool named_fully =
       name == job_id || name == (step ? checkpoint_name(*job, *step) : tuned_model_name(*job));
   if (!named_fully) return unknown();
@@ -81,8 +85,10 @@ Result<TunedModel> find_tuned_model(JobStore& jobs, const std::filesystem::path&
   if (step) checkpoint = jobs_directory / job_id / fmt::format("checkpoint-{}", *step);
   std::error_code error;
   if (checkpoint.empty() || !std::filesystem::exists(checkpoint, error)) return unknown();
-  return TunedModel{
-      .job = *job, .base = text_at(job->request, "model"), .checkpoint = std::move(checkpoint)};
+  return TunedModel{.job = *job,
+                    .step = step,
+                    .base = text_at(job->request, "model"),
+                    .checkpoint = std::move(checkpoint)};
 }
 
 }  // namespace tunefleet::coordinator

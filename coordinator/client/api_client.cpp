@@ -55,7 +55,7 @@ ErrorCode code_of_status(int status) {
 Error error_of_answer(const ServiceAddress& address, int status, const std::string& body) {
   std::string message = text_at(field_at(json::parse(body, nullptr, false), "error"), "message");
   const ErrorCode code = code_of_status(status);
-  if (code == ErrorCode::kPermissionDenied) {
+  if (status == 401) {
     return {code, fmt::format("the service at {} refuses this key: name the right one with "
                               "--key-file, or the service's "
                               "data directory with --data",
@@ -203,6 +203,11 @@ Result<json> ApiClient::post(const std::string& path, const json& body,
     if (answer || retries == 0 || answer.error().code != ErrorCode::kUnavailable) return answer;
     std::this_thread::sleep_for(kRetryPause);
   }
+}
+
+Result<json> ApiClient::remove(const std::string& path) {
+  const BrokenPipeGuard guard;
+  return read_answer(address_, http_->client.Delete(path));
 }
 
 Result<json> ApiClient::upload(const std::filesystem::path& file, const UploadProgress& progress) {

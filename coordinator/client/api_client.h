@@ -24,9 +24,9 @@ using UploadProgress = std::function<void(uint64_t sent, uint64_t total)>;
 using EventHandler = std::function<bool(const std::string& data)>;
 
 /// Speaks HTTP to one service. Every wait is bounded. Errors: kUnavailable and kTimeout (nobody
-/// answers; the message says how to start or name a service), kPermissionDenied (key refused), and
-/// what the service says: kNotFound, kInvalidArgument, kConflict. One thread at a time, but for
-/// stop().
+/// answers; the message says how to start or name a service), kPermissionDenied (key refused, or it
+/// may not do this), and what the service says: kNotFound, kInvalidArgument, kConflict. One thread
+/// at a time, but for stop().
 class ApiClient {
  public:
   explicit ApiClient(ServiceAddress address);
@@ -41,6 +41,7 @@ class ApiClient {
   /// does not answer, and counts once.
   Result<nlohmann::json> post(const std::string& path, const nlohmann::json& body,
                               const std::string& idempotency_key = {});
+  Result<nlohmann::json> remove(const std::string& path);
   /// Uploads a data set as OpenAI's client does, straight from the disk.
   Result<nlohmann::json> upload(const std::filesystem::path& file, const UploadProgress& progress);
   /// A part of a job's log; see api.md.

@@ -2,6 +2,7 @@
 #include "coordinator/client/command.h"
 #include "coordinator/client/coordinator_command.h"
 #include "coordinator/client/job_commands.h"
+#include "coordinator/client/key_commands.h"
 #include "coordinator/client/model_commands.h"
 #include "coordinator/client/sibling_command.h"
 #include "coordinator/client/submit_command.h"
@@ -26,6 +27,7 @@ const std::vector<Command>& commands() {
       {"adapters", "Look at adapters on disk, and combine them", &run_adapters},
       {"merge", "Write a model with adapters merged into its weights", &run_merge},
       {"export", "Write LoRA adapters in PEFT's layout", &run_export},
+      {"keys", "List, make and revoke API keys", &run_keys},
       {"fleet", "List the machines that run jobs", &run_fleet},
       {"coordinator", "Run queue, fleet and API alone", &run_coordinator},
       {"agent", "Offer this machine's slots to a coordinator", &run_agent},

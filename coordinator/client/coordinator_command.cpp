@@ -10,7 +10,9 @@
 #include "coordinator/client/command.h"
 #include "coordinator/client/coordinator_service.h"
 #include "coordinator/client/data_lock.h"
+#include "coordinator/client/rate_options.h"
 #include "coordinator/client/stop_signal.h"
+#include "coordinator/client/webhook_options.h"
 #include "proto/log.h"
 
 namespace tunefleet::coordinator {
@@ -63,6 +65,8 @@ int run_coordinator(int argc, char** argv) {
   app.add_option("--fleet-endpoint", options.fleet_endpoint,
                  "Address agents and ranks connect to; tcp://HOST:*: a free port")
       ->capture_default_str();
+  add_webhook_options(app, options.webhook_policy);
+  add_rate_options(app, options.limits);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

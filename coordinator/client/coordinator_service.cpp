@@ -55,7 +55,8 @@ CoordinatorService::~CoordinatorService() { stop(); }
 
 Status CoordinatorService::open() {
   const auto jobs_directory = options_.data / "jobs";
-  for (const auto& directory : {options_.data, jobs_directory}) {
+  const auto webhooks_directory = options_.data / "webhooks";
+  for (const auto& directory : {options_.data, jobs_directory, webhooks_directory}) {
     if (const auto made = make_private_directory(directory); !made) return made;
   }
   auto store = open_redis_job_store(options_.redis);
@@ -70,7 +71,18 @@ Status CoordinatorService::open() {
   auto files = FileStore::open(options_.data / "files", now_s);
   if (!files) return fail("opening the uploaded files", files.error());
   files_ = std::move(*files);
+  auto uploads = UploadStore::open(options_.data / "uploads", *files_, now_s);
+  if (!uploads) return fail("opening the uploads in parts", uploads.error());
+  uploads_ = std::move(*uploads);
+  auto webhooks = WebhookService::start(*store_, {.directory = webhooks_directory,
+                                                  .guard = OutboundGuard(options_.webhook_policy),
+                                                  .now_ms = now_ms});
+  if (!webhooks) return fail("starting the webhooks", webhooks.error());
+  webhooks_ = std::move(*webhooks);
   models_ = std::make_unique<ModelCatalog>(options_.models);
+  auto access = ModelAccess::open(options_.data / "model_access.json", now_s);
+  if (!access) return fail("opening the models' permissions", access.error());
+  model_access_ = std::move(*access);
   auto fleet = FleetService::start({.place = place_of(options_.data),
                                     .endpoint = options_.fleet_endpoint,
                                     .keys_directory = options_.data / "keys",
@@ -82,10 +94,15 @@ Status CoordinatorService::open() {
                               {.jobs = *store_,
                                .fleet = *fleet_,
                                .files = *files_,
+                               .uploads = *uploads_,
+                               .webhooks = *webhooks_,
                                .keys = *keys_,
                                .models = *models_,
+                               .model_access = *model_access_,
                                .jobs_directory = jobs_directory,
-                               .now_ms = now_ms});
+                               .audit_path = options_.data / "audit.jsonl",
+                               .now_ms = now_ms,
+                               .limits = options_.limits});
   if (!api) return fail("starting the API", api.error());
   api_ = std::move(*api);
   return {};
@@ -107,6 +124,7 @@ void CoordinatorService::forget() const {
 }
 
 void CoordinatorService::stop() {
+  if (webhooks_) webhooks_->stop();  // Before the API: it also ends tests that a request waits for.
   if (api_) api_->stop();
   api_.reset();
   fleet_.reset();

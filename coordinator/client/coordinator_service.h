@@ -6,7 +6,9 @@
 
 #include "coordinator/api/api_server.h"
 #include "coordinator/fleet/fleet_service.h"
+#include "coordinator/outbound/outbound_guard.h"
 #include "coordinator/queue/job_store.h"
+#include "coordinator/webhooks/webhook_service.h"
 #include "proto/result.h"
 
 namespace tunefleet::coordinator {
@@ -18,6 +20,8 @@ struct CoordinatorOptions {
   std::string host = "127.0.0.1";
   int port = 8770;
   std::string fleet_endpoint = "tcp://127.0.0.1:*";
+  OutboundPolicy webhook_policy;  ///< What users' webhooks may call beyond public https.
+  RateLimits limits{};
 };
 
 /// The coordinator inside this process: the store, the fleet and the API, with their threads.
@@ -51,7 +55,10 @@ class CoordinatorService {
   std::unique_ptr<JobStore> store_;
   std::unique_ptr<ApiKeys> keys_;
   std::unique_ptr<FileStore> files_;
+  std::unique_ptr<UploadStore> uploads_;
+  std::unique_ptr<WebhookService> webhooks_;
   std::unique_ptr<ModelCatalog> models_;
+  std::unique_ptr<ModelAccess> model_access_;
   std::unique_ptr<FleetService> fleet_;
   std::unique_ptr<ApiServer> api_;
 };

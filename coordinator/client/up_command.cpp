@@ -18,8 +18,10 @@
 #include "coordinator/api/private_directory.h"
 #include "coordinator/client/command.h"
 #include "coordinator/client/data_lock.h"
+#include "coordinator/client/rate_options.h"
 #include "coordinator/client/stop_signal.h"
 #include "coordinator/client/supervisor.h"
+#include "coordinator/client/webhook_options.h"
 #include "proto/log.h"
 #include "storage/os_error.h"
 
@@ -139,8 +141,10 @@ int run_up(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--redis", options.coordinator.redis,
                  "Use this Redis (unix:///path or redis://host:port/db) instead of a private one");
+  add_rate_options(app, options.coordinator.limits);
   app.add_flag("--detach", in_background,
                "Return when the service runs; stop it with `tunefleet down`");
+  add_webhook_options(app, options.coordinator.webhook_policy);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

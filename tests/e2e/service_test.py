@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import openai
@@ -83,13 +84,31 @@ def succeeds(checks, service, client):
 def a_rank_dies(checks, service, client):
     job = submit(client, ENDLESS).id
     victim = wait_for_ranks(service, client, job)[-1]
+    begun = time.monotonic()
     os.kill(victim, signal.SIGKILL)
-    done = wait_for(client, job, FINAL, limit_s=30)
-    said = done.error.message if done.error else ""
-    checks.equal("a job whose rank was killed", done.status, "failed")
-    checks.that("its error names rank, host and reason",
+    wait_until("the job to start again", lambda: client.fine_tuning.jobs.retrieve(job).attempt == 2, limit_s=30)
+    again = wait_for_ranks(service, client, job)
+    checks.that("a job whose rank was killed goes on", victim not in again, f"after {time.monotonic() - begun:.1f} s")
+    said = next((event.message for event in client.fine_tuning.jobs.list_events(job) if event.level == "warn"), "")
+    checks.that("its event names rank, host and reason",
                 "rank" in said and "SIGKILL" in said and os.uname().nodename in said, said)
+    client.fine_tuning.jobs.cancel(job)
+    checks.equal("and can be cancelled", wait_for(client, job, FINAL, limit_s=45).status, "cancelled")
     nothing_left(checks, service, job, "a killed rank")
+
+
+def paused_and_resumed(checks, service, client):
+    job = submit(client, ENDLESS).id
+    wait_for_ranks(service, client, job)
+    client.fine_tuning.jobs.pause(job)
+    wait_until("the job to be paused", lambda: client.fine_tuning.jobs.retrieve(job).state == "paused", limit_s=45)
+    checks.equal("a paused job, in OpenAI's words", client.fine_tuning.jobs.retrieve(job).status, "queued")
+    nothing_left(checks, service, job, "a paused job")
+    client.fine_tuning.jobs.resume(job)
+    wait_for_ranks(service, client, job)
+    checks.equal("a resumed job's attempt", client.fine_tuning.jobs.retrieve(job).attempt, 2)
+    client.fine_tuning.jobs.cancel(job)
+    checks.equal("and can be cancelled", wait_for(client, job, FINAL, limit_s=45).status, "cancelled")
 
 
 def cancelled(checks, service, client):
@@ -177,7 +196,7 @@ def main():
         checks.equal("the key file's mode", oct((service.data / "admin.key").stat().st_mode & 0o777), "0o600")
         checks.that("the model is listed", MODEL in [model.id for model in client.models.list()])
         job = succeeds(checks, service, client)
-        for part in (refusals, cancelled, a_rank_dies, redis_fails):
+        for part in (refusals, cancelled, paused_and_resumed, a_rank_dies, redis_fails):
             part(checks, service, client)
         restart(checks, service, client, job)
     except (TimeoutError, openai.APIError) as error:

@@ -21,6 +21,17 @@ TemporaryDirectory::~TemporaryDirectory() {
   std::filesystem::remove_all(path_, error);
 }
 
+namespace {
+
+/// Receivers of tests are on this machine; nothing else private may be called.
+OutboundPolicy webhook_policy() {
+  OutboundPolicy policy;
+  if (!policy.allow("127.0.0.1")) throw std::runtime_error("the allow-list takes no address");
+  return policy;
+}
+
+}  // namespace
+
 ApiTest::ApiTest() {
   const auto now_s = [this] { return now_ms_.load() / 1000; };
   for (const char* model : {"SmolLM2-135M-Instruct", "Qwen2.5-0.5B"}) {
@@ -29,18 +40,39 @@ ApiTest::ApiTest() {
     std::ofstream(directory_.path() / "models" / model / "model.safetensors") << "no tensors";
   }
   files_ = FileStore::open(directory_.path() / "files", now_s).value();
+  uploads_ = UploadStore::open(directory_.path() / "uploads", *files_, now_s).value();
+  std::filesystem::create_directories(directory_.path() / "webhooks");
+  webhooks_ = WebhookService::start(store_, {.directory = directory_.path() / "webhooks",
+                                             .guard = OutboundGuard(webhook_policy()),
+                                             .now_ms = [this] { return now_ms_.load(); }})
+                  .value();
   keys_ = ApiKeys::open(directory_.path(), now_s).value();
   std::ifstream(keys_->admin_key_path()) >> key_;
-  other_key_ = keys_->create("someone").value();
+  other_key_ = keys_->create({.owner = "someone"})->key;
   models_ = std::make_unique<ModelCatalog>(directory_.path() / "models");
+  model_access_ = ModelAccess::open(directory_.path() / "model_access.json", now_s).value();
+  serve({});
+}
+
+void ApiTest::serve(const RateLimits& limits) {
+  server_.reset();
   server_ = ApiServer::start({}, {.jobs = store_,
                                   .fleet = fleet_,
                                   .files = *files_,
+                                  .uploads = *uploads_,
+                                  .webhooks = *webhooks_,
                                   .keys = *keys_,
                                   .models = *models_,
+                                  .model_access = *model_access_,
                                   .jobs_directory = directory_.path() / "jobs",
-                                  .now_ms = [this] { return now_ms_.load(); }})
+                                  .audit_path = directory_.path() / "audit.jsonl",
+                                  .now_ms = [this] { return now_ms_.load(); },
+                                  .limits = limits})
                 .value();
+}
+
+std::string ApiTest::key_of(const std::string& tenant, Scope scope) {
+  return keys_->create({.owner = tenant, .scope = scope})->key;
 }
 
 httplib::Client ApiTest::client(const std::string& key) {
@@ -92,8 +124,9 @@ std::string ApiTest::waiting_job(const json& more) {
 }
 
 void ApiTest::start(const std::string& id) {
-  const auto moved = store_.transition(id, 0, JobPhase::kQueued, JobPhase::kRunning,
-                                       {.agent = "node-a", .event_message = "started"});
+  const auto moved = store_.transition(
+      id, 0, JobPhase::kQueued, JobPhase::kRunning,
+      {.placement = Placement{{.host = "node-a", .ranks = 1}}, .event_message = "started"});
   ASSERT_TRUE(moved) << moved.error().message;
 }
 

@@ -75,10 +75,24 @@ class CuttableStore : public JobStore {
                                const TransitionChange& change) override {
     return store_->transition(id, attempt, from, to, change);
   }
-  Result<JobRecord> request_cancel(const std::string& id) override {
+  Result<std::vector<JobRecord>> in_group(const std::string& group) override {
     if (cut_off) return gone();
-    return store_->request_cancel(id);
+    return store_->in_group(group);
   }
+  Result<JobRecord> request_stop(const std::string& id, StopReason reason,
+                                 const std::string& message, int64_t leader) override {
+    if (cut_off) return gone();
+    return store_->request_stop(id, reason, message, leader);
+  }
+  Result<JobRecord> resume(const std::string& id) override {
+    if (cut_off) return gone();
+    return store_->resume(id);
+  }
+  Result<Leadership> lead(const std::string& place, const std::string& process,
+                          int64_t ttl_ms) override {
+    return store_->lead(place, process, ttl_ms);
+  }
+  Status resign(const std::string& process) override { return store_->resign(process); }
   Status append_event(const std::string& id, int64_t attempt, int64_t number,
                       const JobEventRecord& event) override {
     return store_->append_event(id, attempt, number, event);
@@ -119,6 +133,10 @@ class ApiTest : public testing::Test {
  protected:
   ApiTest();
 
+  /// Starts the API anew, with other limits.
+  void serve(const RateLimits& limits);
+  /// A new key.
+  std::string key_of(const std::string& tenant, Scope scope);
   httplib::Client client(const std::string& key);
   httplib::Client client() { return client(key_); }
   static nlohmann::json body_of(const httplib::Result& result);
@@ -143,8 +161,11 @@ class ApiTest : public testing::Test {
   CuttableStore store_{[this] { return now_ms_.load(); }};
   ScriptedFleet fleet_;
   std::unique_ptr<FileStore> files_;
+  std::unique_ptr<UploadStore> uploads_;
+  std::unique_ptr<WebhookService> webhooks_;
   std::unique_ptr<ApiKeys> keys_;
   std::unique_ptr<ModelCatalog> models_;
+  std::unique_ptr<ModelAccess> model_access_;
   std::unique_ptr<ApiServer> server_;
   std::string key_;
   std::string other_key_;

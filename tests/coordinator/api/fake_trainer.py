@@ -23,9 +23,8 @@ def main():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         time.sleep(120)
     if job["name"] == "bad":
-        (run / "exit").mkdir(exist_ok=True)
         error = {"code": "invalid_argument", "message": "the adapter does not fit the model"}
-        (run / "exit" / f"{rank}.error.json").write_text(json.dumps(error))
+        (Path(os.environ["TUNEFLEET_EXIT_DIR"]) / f"{rank}.error.json").write_text(json.dumps(error))
         sys.exit(2)
     for dataset in job["dataset"]:
         assert Path(dataset).is_file(), dataset

@@ -2,6 +2,7 @@
 
     TUNEFLEET_BIN=build/release/bin openai_client_test.py
 """
+import hashlib
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx2 as httpx  # what the client itself speaks HTTP with
@@ -56,6 +58,26 @@ class LosingProxy:
         return head + b"\r\n\r\n" + body
 
 
+class Receiver(ThreadingHTTPServer):
+    """A user's server for webhooks: answers 500 to the first `failures` deliveries, 200 to the others."""
+
+    def __init__(self, failures=0):
+        self.failures, self.deliveries = failures, []
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}/hook"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["content-length"]))
+            self.server.deliveries.append((dict(self.headers.items()), body))
+            self.send_response(500 if len(self.server.deliveries) <= self.server.failures else 200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+
 def test_files(service):
     client = service.client()
     file = upload(client, name="../../etc/rows.jsonl")
@@ -73,6 +95,111 @@ def test_files(service):
     empty = upload(client, b"", "empty.jsonl")
     assert "empty.jsonl" in str(expect(openai.BadRequestError, lambda: client.fine_tuning.jobs.create(
         model=MODEL, training_file=empty.id)))
+
+
+def test_chunked_upload(service):
+    client = service.client()
+    path = service.data.parent / "large.jsonl"
+    path.write_bytes(ROWS * 1000)
+    digest = hashlib.md5(path.read_bytes()).hexdigest()
+    done = client.uploads.upload_file_chunked(file=path, mime_type="application/jsonl", purpose="fine-tune",
+                                              part_size=50_000, md5=digest)
+    assert (done.status, done.filename, done.bytes) == ("completed", "large.jsonl", path.stat().st_size), done
+    assert client.files.content(done.file.id).content == path.read_bytes()
+    assert client.files.retrieve(done.file.id).status == "processed"
+    job = client.fine_tuning.jobs.create(model=MODEL, training_file=done.file.id)
+    assert finished(client, job.id).status == "succeeded"
+
+
+def test_upload_over_a_restart(service):
+    client = service.client()
+    upload_ = client.uploads.create(filename="a.jsonl", purpose="fine-tune", bytes=2 * len(ROWS), mime_type="text/plain")
+    second = client.uploads.parts.create(upload_.id, data=b"\n" + ROWS[:-1])
+    service.stop()
+    service.start()
+    first = client.uploads.parts.create(upload_.id, data=ROWS)
+    parts = [first.id, second.id]
+    wrong = expect(openai.BadRequestError, lambda: client.uploads.complete(upload_.id, part_ids=parts[:1]))
+    assert "bytes" in str(wrong), wrong
+    proxy = LosingProxy(service.port, lose=2)
+    done = service.client(port=proxy.port, max_retries=2).uploads.complete(upload_.id, part_ids=parts)
+    assert proxy.seen == 3 and done.status == "completed", done
+    assert client.files.content(done.file.id).content == ROWS + b"\n" + ROWS[:-1]
+    assert [file.id for file in client.files.list() if file.filename == "a.jsonl"] == [done.file.id]
+
+
+def test_cancelled_upload(service):
+    client = service.client()
+    upload_ = client.uploads.create(filename="a.jsonl", purpose="fine-tune", bytes=10, mime_type="text/plain")
+    client.uploads.parts.create(upload_.id, data=b"0123456789")
+    assert client.uploads.cancel(upload_.id).status == "cancelled"
+    expect(openai.ConflictError, lambda: client.uploads.parts.create(upload_.id, data=b"x"))
+
+
+def test_webhook_endpoints(service):
+    client = service.client()
+    events = list(client.webhooks.event_types.list().data)
+    assert events == [f"fine_tuning.job.{end}" for end in ("succeeded", "failed", "cancelled")], events
+    made = client.webhooks.create(name="mine", url="https://hooks.example/path", event_types=events[:1])
+    assert made.signing_secret.startswith("whsec_") and made.signing_secret.endswith(made.signing_secret_hint[-4:]), made
+    assert client.webhooks.update(made.id, name="ours", event_types=events).name == "ours"
+    seen = client.webhooks.retrieve(made.id)
+    assert seen.event_types == events and "signing_secret" not in seen.to_dict(), seen
+    assert client.webhooks.rotate_secret(made.id).signing_secret != made.signing_secret
+    other = client.webhooks.create(name="second", url="https://hooks.example/", event_types=events)
+    assert {entry.id for entry in client.webhooks.list(limit=1)} == {made.id, other.id}
+    for url in ("http://hooks.example/", "https://169.254.169.254/", "https://[::ffff:10.0.0.1]/", "https://2130706433/"):
+        error = expect(openai.BadRequestError, lambda url=url: client.webhooks.update(made.id, url=url))
+        assert error.param == "url", error
+    for endpoint in (made, other):
+        assert client.webhooks.delete(endpoint.id).deleted
+    expect(openai.NotFoundError, lambda: client.webhooks.retrieve(made.id))
+
+
+def test_webhook_deliveries(service):
+    client, receiver = service.client(), Receiver()
+    hook = client.webhooks.create(name="all", url=receiver.url,
+                                  event_types=[f"fine_tuning.job.{end}" for end in ("succeeded", "failed", "cancelled")])
+    result = client.webhooks.test(hook.id, event_type="fine_tuning.job.failed")
+    assert result.status_code == 200 and result.success and len(receiver.deliveries) == 1, result
+    rotated = client.webhooks.rotate_secret(hook.id, keep_old_secret_active_for_24_hours=True)
+    jobs = {}
+    for suffix, end in (("good", "succeeded"), ("bad", "failed"), ("slow", "cancelled")):
+        job = client.fine_tuning.jobs.create(model=MODEL, training_file=upload(client).id, suffix=suffix)
+        if end == "cancelled":
+            wait_until("the job to run", lambda job=job: client.fine_tuning.jobs.retrieve(job.id).status == "running")
+            client.fine_tuning.jobs.cancel(job.id)
+        jobs[job.id] = f"fine_tuning.job.{finished(client, job.id).status}"
+        assert jobs[job.id].endswith(end), jobs
+    wait_until("three deliveries", lambda: len(receiver.deliveries) >= 4)
+    told = {}
+    for headers, body in receiver.deliveries[1:]:
+        for secret in (hook.signing_secret, rotated.signing_secret):
+            event = client.webhooks.unwrap(body, headers, secret=secret)
+            told[event.data.id] = event.type
+        wrong = "whsec_" + "A" * 43 + "="
+        expect(openai.InvalidWebhookSignatureError, lambda: client.webhooks.unwrap(body, headers, secret=wrong))
+        expect(openai.InvalidWebhookSignatureError,
+               lambda: client.webhooks.unwrap(body + b" ", headers, secret=hook.signing_secret))
+    assert told == jobs, (told, jobs)
+    client.webhooks.delete(hook.id)
+
+
+def test_webhook_after_failures_and_a_restart(service):
+    client, receiver = service.client(), Receiver(failures=2)
+    hook = client.webhooks.create(name="late", url=receiver.url, event_types=["fine_tuning.job.succeeded"])
+    job = client.fine_tuning.jobs.create(model=MODEL, training_file=upload(client).id)
+    finished(client, job.id)
+    wait_until("the first attempt", lambda: receiver.deliveries)
+    service.stop()
+    service.start()
+    wait_until("the second attempt", lambda: len(receiver.deliveries) >= 2)
+    wait_until("the third attempt", lambda: len(receiver.deliveries) >= 3, limit_s=45)
+    assert len({headers["webhook-id"] for headers, _ in receiver.deliveries}) == 1, receiver.deliveries
+    for headers, body in receiver.deliveries:
+        assert client.webhooks.unwrap(body, headers, secret=hook.signing_secret).data.id == job.id
+    wait_until("the outbox to be empty", lambda: not list((service.data / "webhooks/outbox").glob("*.json")))
+    client.webhooks.delete(hook.id)
 
 
 def test_job_to_success(service):

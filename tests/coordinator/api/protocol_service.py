@@ -44,7 +44,7 @@ class Service:
         (folder / "models" / MODEL / "config.json").write_text("{}")
         (folder / "models" / MODEL / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
         self.command = [BIN / "tunefleet", "up", "--data", self.data, "--models", folder / "models", "--port", str(self.port),
-                        "--detach"]
+                        "--webhook-allow", "127.0.0.1", "--detach"]
         self.environment = {**os.environ, "TUNEFLEET_TRAINER": str(HERE / "fake_trainer.py")}
 
     def start(self):

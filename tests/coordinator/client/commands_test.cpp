@@ -67,14 +67,37 @@ class Commands : public testing::Test {
 };
 
 TEST_F(Commands, EachHasHelpWithAnExampleAndTheExitCodes) {
-  for (const auto* name :
-       {"submit", "jobs", "watch", "logs", "cancel", "models", "fleet", "tuners", "adapters"}) {
+  for (const auto* name : {"submit", "jobs", "watch", "logs", "cancel", "models", "fleet", "tuners",
+                           "adapters", "keys"}) {
     const auto outcome = run({name, "--help"});
     EXPECT_EQ(outcome.code, kExitOk) << name;
     EXPECT_THAT(outcome.out, AllOf(HasSubstr("Example: tunefleet " + std::string(name)),
                                    HasSubstr("Exit codes:")))
         << name;
   }
+}
+
+TEST_F(Commands, KeysCreatePrintsTheKeyAloneToStdout) {
+  const auto made = run({"keys", "create", "--tenant", "acme", "--scope", "read"});
+  EXPECT_EQ(made.code, kExitOk);
+  EXPECT_EQ(made.out, "tf-new\n");
+  EXPECT_THAT(made.err, AllOf(HasSubstr("key-1 of acme may read, expires never")));
+  const json shown = json::parse(run({"keys", "create", "--expires", "2h", "--json"}).out);
+  EXPECT_EQ(shown["expires_after_s"], 7200);
+  EXPECT_EQ(shown["scopes"], json::array({"submit"}));
+}
+
+TEST_F(Commands, KeysListGoesThroughEveryPageAndRevokeNamesTheKey) {
+  EXPECT_THAT(run({"keys", "list"}).out, AllOf(HasSubstr("key-2"), HasSubstr("key-1")));
+  EXPECT_EQ(run({"keys", "revoke", "key-1"}).out, "key-1 revoked\n");
+  EXPECT_EQ(run({"keys", "revoke", "key-9"}).code, kExitUsage);
+  EXPECT_EQ(run({"keys"}).code, kExitUsage);
+}
+
+TEST_F(Commands, TellWhichScopeAKeyMisses) {
+  const auto refused = run({"keys", "list", "--tenant", "none"});
+  EXPECT_EQ(refused.code, kExitUnavailable);
+  EXPECT_THAT(refused.err, HasSubstr("it needs the scope admin"));
 }
 
 TEST_F(Commands, RefuseAnUnknownOptionAndNameTheNearest) {

@@ -91,6 +91,22 @@ class FakeService {
       answer(response,
              {{"agents", {{{"host", "node-1"}, {"slots", 2}, {"alive", true}}}}, {"queued", 3}});
     });
+    server_.Post("/v1/keys", [](const auto& request, auto& response) {
+      nlohmann::json key = nlohmann::json::parse(request.body);
+      key.update({{"id", "key-1"}, {"key", "tf-new"}, {"expires_at", nullptr}});
+      answer(response, key);
+    });
+    server_.Get("/v1/keys", [](const auto& request, auto& response) {
+      if (request.get_param_value("tenant") == "none") {
+        return refuse(response, 403, "it needs the scope admin, the key has read");
+      }
+      const bool first = !request.has_param("after");
+      answer(response, {{"data", {{{"id", first ? "key-2" : "key-1"}, {"tenant", "acme"}}}},
+                        {"has_more", first}});
+    });
+    server_.Delete("/v1/keys/key-1", [](const auto&, auto& response) {
+      answer(response, {{"id", "key-1"}, {"deleted", true}});
+    });
     server_.Get("/v1/fine_tuning/jobs",
                 [this](const auto& request, auto& response) { list(request, response); });
     server_.Post("/v1/fine_tuning/jobs",

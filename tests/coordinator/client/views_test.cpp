@@ -6,6 +6,7 @@
 
 #include "coordinator/client/event_stream.h"
 #include "coordinator/client/job_commands.h"
+#include "coordinator/client/key_commands.h"
 #include "coordinator/client/model_commands.h"
 #include "coordinator/client/progress_bar.h"
 #include "coordinator/client/text_format.h"
@@ -140,6 +141,33 @@ TEST(FleetTable, ShowsSlotsAndJobs) {
   EXPECT_EQ(
       fleet_table(agents),
       "AGENT  STATE  FREE  SLOTS  DEVICE  JOBS\na      up     1     2      cpu     ftjob-1\n");
+}
+
+TEST(KeysTable, ShowsScopesAndWhenEachExpires) {
+  const std::string table = keys_table({{{"id", "key-a"},
+                                         {"tenant", "acme"},
+                                         {"scopes", {"read", "submit"}},
+                                         {"prefix", "tf-AbCd"},
+                                         {"created_at", 1'000},
+                                         {"expires_at", 4'600},
+                                         {"name", "nightly\x1b[2J"}},
+                                        {{"id", "key-b"}, {"expires_at", 900}}},
+                                       1'000);
+  EXPECT_NE(table.find("acme    read,submit  tf-AbCd…  0s   in 1h00m  nightly?[2J"),
+            std::string::npos)
+      << table;
+  EXPECT_NE(table.find("expired"), std::string::npos);
+}
+
+TEST(Lifetime, TakesDaysHoursMinutesAndSeconds) {
+  EXPECT_EQ(lifetime_seconds("30d"), 30 * 86'400);
+  EXPECT_EQ(lifetime_seconds("12h"), 43'200);
+  EXPECT_EQ(lifetime_seconds("90m"), 5'400);
+  EXPECT_EQ(lifetime_seconds("60s"), 60);
+  for (const char* wrong :
+       {"", "30", "d", "-1d", "1.5h", "59s", "9999999d", "1w", "1d ", "99999999999999999999s"}) {
+    EXPECT_FALSE(lifetime_seconds(wrong)) << wrong;
+  }
 }
 
 TEST(ModelName, LeavesOutTheEndingAndTheQuantisation) {

@@ -1,0 +1,175 @@
+#include <string>
+
+#include "coordinator/api/openapi_document.h"
+
+namespace tunefleet::coordinator {
+namespace {
+
+using nlohmann::json;
+
+/// JSON Schema 2020-12. `required` is what a client may rely on; fields beside these are possible
+/// everywhere, since OpenAI's clients keep them.
+constexpr const char* kSchemas = R"json({
+  "Error": {"type": "object", "required": ["error"], "properties": {"error": {
+    "type": "object", "required": ["message", "type", "param", "code"], "properties": {
+      "message": {"type": "string"}, "type": {"type": "string"},
+      "param": {"type": ["string", "null"]}, "code": {"type": ["string", "null"]}}}}},
+  "Deleted": {"type": "object", "required": ["id", "object", "deleted"], "properties": {
+    "id": {"type": "string"}, "object": {"type": "string"}, "deleted": {"type": "boolean"}}},
+  "Health": {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}},
+  "OpenApi": {"type": "object", "required": ["openapi", "info", "paths"]},
+  "File": {"type": "object",
+    "required": ["id", "object", "bytes", "created_at", "filename", "purpose", "status"],
+    "properties": {
+      "id": {"type": "string"}, "object": {"const": "file"}, "bytes": {"type": "integer"},
+      "created_at": {"type": "integer"}, "expires_at": {"type": "integer"},
+      "filename": {"type": "string"}, "purpose": {"type": "string"},
+      "status": {"enum": ["uploaded", "processed", "error"]},
+      "status_details": {"type": ["string", "null"]}, "rows": {"type": "integer"}}},
+  "CreateFile": {"type": "object", "required": ["purpose", "file"], "properties": {
+    "purpose": {"const": "fine-tune"}, "file": {"type": "string", "format": "binary"},
+    "expires_after[anchor]": {"const": "created_at"},
+    "expires_after[seconds]": {"type": "integer", "minimum": 3600, "maximum": 2592000}}},
+  "Hyperparameter": {"oneOf": [{"const": "auto"}, {"type": "number"}]},
+  "CreateJob": {"type": "object", "required": ["model"],
+    "description": "OpenAI's fields, and every key of the job file beside them",
+    "properties": {
+      "model": {"type": "string"}, "training_file": {"type": "string"},
+      "validation_file": {"type": ["string", "null"]},
+      "suffix": {"type": ["string", "null"], "maxLength": 64}, "seed": {"type": ["integer", "null"]},
+      "metadata": {"type": ["object", "null"], "maxProperties": 16,
+                   "additionalProperties": {"type": "string", "maxLength": 512}},
+      "method": {"type": ["object", "null"]},
+      "hyperparameters": {"type": ["object", "null"], "properties": {
+        "n_epochs": {"$ref": "#/components/schemas/Hyperparameter"},
+        "batch_size": {"$ref": "#/components/schemas/Hyperparameter"},
+        "learning_rate_multiplier": {"$ref": "#/components/schemas/Hyperparameter"}}}}},
+  "Job": {"type": "object",
+    "required": ["id", "object", "created_at", "finished_at", "model", "fine_tuned_model",
+                 "organization_id", "status", "hyperparameters", "training_file",
+                 "validation_file", "result_files", "trained_tokens", "seed", "error"],
+    "properties": {
+      "id": {"type": "string"}, "object": {"const": "fine_tuning.job"},
+      "created_at": {"type": "integer"}, "finished_at": {"type": ["integer", "null"]},
+      "model": {"type": "string"}, "fine_tuned_model": {"type": ["string", "null"]},
+      "organization_id": {"type": "string"},
+      "status": {"enum": ["validating_files", "queued", "running", "succeeded", "failed",
+                          "cancelled"]},
+      "hyperparameters": {"type": "object"}, "method": {"type": "object"},
+      "training_file": {"type": ["string", "null"]}, "validation_file": {"type": ["string", "null"]},
+      "result_files": {"type": "array", "items": {"type": "string"}},
+      "trained_tokens": {"type": ["integer", "null"]}, "seed": {"type": "integer"},
+      "error": {"type": ["object", "null"]}, "metadata": {"type": ["object", "null"]},
+      "queue_position": {"type": ["integer", "null"]},
+      "pending_reason": {"type": ["string", "null"]}, "progress": {"type": ["object", "null"]},
+      "spec": {"type": "object"}, "result": {"type": ["object", "null"]},
+      "failure": {"type": ["object", "null"]}}},
+  "Event": {"type": "object",
+    "required": ["id", "object", "created_at", "level", "message", "type", "number"],
+    "properties": {
+      "id": {"type": "string"}, "object": {"const": "fine_tuning.job.event"},
+      "created_at": {"type": "integer"}, "level": {"enum": ["info", "warn", "error"]},
+      "message": {"type": "string"}, "type": {"enum": ["message", "metrics"]},
+      "data": {"type": ["object", "null"]}, "number": {"type": "integer", "minimum": 1}}},
+  "Checkpoint": {"type": "object",
+    "required": ["id", "object", "created_at", "fine_tuned_model_checkpoint", "fine_tuning_job_id",
+                 "step_number", "metrics"],
+    "properties": {
+      "id": {"type": "string"}, "object": {"const": "fine_tuning.job.checkpoint"},
+      "created_at": {"type": "integer"}, "fine_tuned_model_checkpoint": {"type": "string"},
+      "fine_tuning_job_id": {"type": "string"}, "step_number": {"type": "integer"},
+      "metrics": {"type": "object"}}},
+  "Model": {"type": "object", "required": ["id", "object", "created", "owned_by"], "properties": {
+    "id": {"type": "string"}, "object": {"const": "model"}, "created": {"type": "integer"},
+    "owned_by": {"type": "string"}, "job": {"type": ["string", "null"]},
+    "checkpoint": {"type": ["string", "null"]}}},
+  "Permission": {"type": "object", "required": ["id", "object", "created_at", "project_id"],
+    "properties": {
+      "id": {"type": "string"}, "object": {"const": "checkpoint.permission"},
+      "created_at": {"type": "integer"}, "project_id": {"type": "string"}}},
+  "CreatePermissions": {"type": "object", "required": ["project_ids"], "properties": {
+    "project_ids": {"type": "array", "minItems": 1, "maxItems": 100,
+                    "items": {"type": "string"}}}},
+  "Scopes": {"type": "array", "minItems": 1, "items": {"enum": ["read", "submit", "admin"]}},
+  "CreateKey": {"type": "object", "required": ["scopes"], "properties": {
+    "tenant": {"type": "string", "maxLength": 64}, "name": {"type": "string", "maxLength": 64},
+    "scopes": {"$ref": "#/components/schemas/Scopes"},
+    "expires_after_s": {"type": ["integer", "null"], "minimum": 60}}},
+  "Key": {"type": "object",
+    "required": ["id", "object", "tenant", "name", "prefix", "scopes", "created_at", "expires_at",
+                 "expired"],
+    "properties": {
+      "id": {"type": "string"}, "object": {"const": "key"}, "tenant": {"type": "string"},
+      "name": {"type": "string"}, "prefix": {"type": "string"},
+      "scopes": {"$ref": "#/components/schemas/Scopes"}, "created_at": {"type": "integer"},
+      "expires_at": {"type": ["integer", "null"]}, "expired": {"type": "boolean"}}},
+  "CreatedKey": {"allOf": [{"$ref": "#/components/schemas/Key"},
+    {"type": "object", "required": ["key"], "properties": {"key": {"type": "string"}}}]},
+  "Upload": {"type": "object",
+    "required": ["id", "object", "bytes", "created_at", "expires_at", "filename", "purpose",
+                 "status"],
+    "properties": {
+      "id": {"type": "string"}, "object": {"const": "upload"}, "bytes": {"type": "integer"},
+      "created_at": {"type": "integer"}, "expires_at": {"type": "integer"},
+      "filename": {"type": "string"}, "purpose": {"type": "string"},
+      "status": {"enum": ["pending", "completed", "cancelled", "expired"]},
+      "file": {"oneOf": [{"type": "null"}, {"$ref": "#/components/schemas/File"}]}}},
+  "UploadPart": {"type": "object", "required": ["id", "object", "created_at", "upload_id"],
+    "properties": {
+      "id": {"type": "string"}, "object": {"const": "upload.part"},
+      "created_at": {"type": "integer"}, "upload_id": {"type": "string"}}},
+  "CreateUpload": {"type": "object", "required": ["filename", "purpose", "bytes", "mime_type"],
+    "properties": {
+      "filename": {"type": "string"}, "purpose": {"const": "fine-tune"},
+      "bytes": {"type": "integer", "minimum": 1}, "mime_type": {"type": "string"}}},
+  "CreateUploadPart": {"type": "object", "required": ["data"], "properties": {
+    "data": {"type": "string", "format": "binary"}}},
+  "CompleteUpload": {"type": "object", "required": ["part_ids"], "properties": {
+    "part_ids": {"type": "array", "items": {"type": "string"}}, "md5": {"type": "string"}}},
+  "WebhookEndpoint": {"type": "object", "required": ["id", "object"], "properties": {
+    "id": {"type": "string"}, "object": {"type": "string"}, "url": {"type": "string"},
+    "name": {"type": ["string", "null"]},
+    "event_types": {"type": "array", "items": {"type": "string"}}}},
+  "ChangeWebhookEndpoint": {"type": "object", "properties": {
+    "name": {"type": "string"}, "url": {"type": "string", "format": "uri"},
+    "event_types": {"type": "array", "items": {"type": "string"}}}},
+  "RotateWebhookSecret": {"type": "object", "properties": {
+    "keep_old_secret_active_for_24_hours": {"type": "boolean"}}},
+  "TestWebhook": {"type": "object", "properties": {"event_type": {"type": "string"}}},
+  "WebhookTest": {"type": "object"},
+  "WebhookEventTypes": {"type": "object"},
+  "Fleet": {"type": "object", "required": ["object", "agents", "queued"], "properties": {
+    "object": {"const": "fleet"}, "queued": {"type": "integer"},
+    "agents": {"type": "array", "items": {"type": "object"}}}}
+})json";
+
+json page_of(const char* item) {
+  return {
+      {"type", "object"},
+      {"required", {"object", "data", "has_more"}},
+      {"properties",
+       {{"object", {{"const", "list"}}},
+        {"data",
+         {{"type", "array"}, {"items", {{"$ref", "#/components/schemas/" + std::string(item)}}}}},
+        {"has_more", {{"type", "boolean"}}},
+        {"first_id", {{"type", {"string", "null"}}}},
+        {"last_id", {{"type", {"string", "null"}}}}}}};
+}
+
+json all_schemas() {
+  json schemas = json::parse(kSchemas);
+  for (const char* item :
+       {"File", "Job", "Event", "Checkpoint", "Model", "Permission", "Key", "WebhookEndpoint"}) {
+    schemas[std::string(item) + "Page"] = page_of(item);
+  }
+  return schemas;
+}
+
+}  // namespace
+
+const json& openapi_schemas() {
+  static const json schemas = all_schemas();
+  return schemas;
+}
+
+}  // namespace tunefleet::coordinator
