@@ -54,7 +54,7 @@ void prepare(httplib::Request& request) {
   request.headers.erase(kKeptContentType);
   request.headers.erase(kContentType);
   if (!type.empty()) request.headers.emplace(kKeptContentType, type);
-  if (is_framing_ambiguous(request)) current_stream->close_after_reply();
+  if (is_framing_ambiguous(request) || lacks_length(request)) current_stream->close_after_reply();
 }
 
 HttpRequest to_request(const httplib::Request& from) {

@@ -40,4 +40,11 @@ bool is_framing_ambiguous(const httplib::Request& request) {
                       [](const auto& header) { return is_header_name(header.first); });
 }
 
+bool lacks_length(const httplib::Request& request) {
+  const bool may_have_body = request.method != "GET" && request.method != "HEAD" &&
+                             request.method != "DELETE" && request.method != "OPTIONS";
+  return may_have_body && !request.has_header("Content-Length") &&
+         !request.has_header("Transfer-Encoding");
+}
+
 }  // namespace tunefleet::coordinator

@@ -9,4 +9,8 @@ namespace tunefleet::coordinator {
 /// name. Source: RFC 9112, sections 5.1 and 6.3.
 bool is_framing_ambiguous(const httplib::Request& request);
 
+/// Whether a request that may have a body does not say how long it is: what follows on the
+/// connection is then not taken for another request. (An empty Content-Length is none to httplib.)
+bool lacks_length(const httplib::Request& request);
+
 }  // namespace tunefleet::coordinator

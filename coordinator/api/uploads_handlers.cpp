@@ -96,34 +96,34 @@ ApiReply create_upload(const ApiContext& context, HttpRequest& request) {
 
 /// The form's `data`, on its way to the disk.
 struct PartForm {
+  bool has_data = false;
   std::unique_ptr<PartWriter> writer;
   bool in_data = false;
 };
 
-Status begin_field(const ApiContext& context, const HttpRequest& request, PartForm& form,
-                   const MultipartPart& part) {
+Status begin_field(PartForm& form, const MultipartPart& part) {
   form.in_data = part.name == "data";
   if (!form.in_data) return {};
-  if (form.writer) return fail(ErrorCode::kInvalidArgument, "data: is given twice");
-  auto writer = context.uploads.begin_part(request.owner, request.path_values.at("id"));
-  if (!writer) return fail(writer.error());
-  form.writer = std::move(*writer);
+  if (form.has_data) return fail(ErrorCode::kInvalidArgument, "data: is given twice");
+  form.has_data = true;
   return {};
 }
 
 ApiReply add_part(const ApiContext& context, HttpRequest& request) {
   PartForm form;
-  const auto read = read_form_body(
-      request, UploadStore::kMaxPartBytes,
-      {.begin =
-           [&](const MultipartPart& part) { return begin_field(context, request, form, part); },
-       .data =
-           [&](std::string_view piece) {
-             return form.in_data ? form.writer->write(piece) : Status();
-           },
-       .end = [] { return Status(); }});
+  auto writer = context.uploads.begin_part(request.owner, request.path_values.at("id"));
+  if (!writer) return api_fail(to_storing_error(writer.error()));
+  form.writer = std::move(*writer);
+  const auto read =
+      read_form_body(request, UploadStore::kMaxPartBytes,
+                     {.begin = [&](const MultipartPart& part) { return begin_field(form, part); },
+                      .data =
+                          [&](std::string_view piece) {
+                            return form.in_data ? form.writer->write(piece) : Status();
+                          },
+                      .end = [] { return Status(); }});
   if (!read) return api_fail(read.error());
-  if (!form.writer) return api_fail(bad_request("data: is missing from the form", "data"));
+  if (!form.has_data) return api_fail(bad_request("data: is missing from the form", "data"));
   const auto part = form.writer->commit();
   if (!part) return api_fail(to_storing_error(part.error()));
   return json_reply({{"id", part->id},

@@ -44,10 +44,12 @@ Result<std::vector<json>> list_jobs(ApiClient& client, int64_t limit) {
 }
 
 std::string state_of(const json& job) {
-  const std::string state = text_at(job, "state");
+  const std::string status = text_at(job, "status");
+  std::string state = text_at(job, "state");
+  if (state.empty()) state = status;  // A service older than this program.
+  if (state == "running" && flag_at(job, "cancel_requested")) state = "stopping";
   const auto position = whole_at(job, "queue_position");
-  if (position) return fmt::format("{} #{}", state, *position);
-  return state.empty() ? text_at(job, "status") : state;
+  return position ? fmt::format("{} #{}", state, *position) : state;
 }
 
 std::string steps_of(const json& job) {
@@ -137,7 +139,7 @@ int ask_of_job(const Asking& asking, int argc, char** argv) {
   const auto shown = (*client)->post(path_of(job) + "/" + asking.verb, json::object());
   if (!shown) return report(shown.error());
   const std::string id = text_at(*shown, "id");
-  const std::string state = text_at(*shown, "state");
+  const std::string state = state_of(*shown);
   if (options.json) {
     print_json(*shown);
   } else if (state == "stopping") {

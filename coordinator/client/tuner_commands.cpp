@@ -196,7 +196,7 @@ int run_tuners(int argc, char** argv) {
   bool as_json = false;
   app.add_option("NAME", name, "Tell everything about this tuner or way of training");
   app.add_flag("--json", as_json, "JSON for programs instead of text for people");
-  app.footer(fmt::format("\nExamples: tunefleet tuners lora\n          tunefleet tuners galore\n{}",
+  app.footer(fmt::format("\nExample: tunefleet tuners lora\n         tunefleet tuners galore\n{}",
                          kExitCodeHelp));
   if (const auto code = parse_arguments(app, argc, argv)) return *code;
   if (!name.empty()) return print_one(name, as_json);

@@ -86,9 +86,15 @@ def output_of(model, batch):
         return model(batch["x"])
 
 
+# What PEFT's and our configuration both have; PEFT writes every other setting of its own, too.
+OURS = {"r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "lora_bias", "init_lora_weights", "rank_pattern",
+        "alpha_pattern", "target_modules", "exclude_modules", "modules_to_save", "bias"}
+
+
 def check_fresh(tool, base, batch, theirs, ours):
     """A fresh adapter of ours with PEFT's options: the same tensors, zeros where PEFT has them, no effect."""
-    options = {key: value for key, value in configuration(theirs).items() if key not in PROVENANCE | {"peft_type", "task_type"}}
+    options = {key: value for key, value in configuration(theirs).items() if key in OURS and value is not None}
+    options["task_type"] = None
     subprocess.run([tool, "make", json.dumps(options), ours], check=True, timeout=60)
     problems = compare_start_values(theirs, ours)
     figure = difference(output_of(base, batch), output_of(load_in_peft(base, ours)[0], batch))

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <memory>
+#include <future>
 #include <thread>
 
 #include "tests/tuners/tiny_model.h"
@@ -89,8 +90,19 @@ TEST(PerThreadTest, WhatWouldShowInOtherThreadsIsRefused) {
   EXPECT_FALSE(swift.merge_and_unload());
   EXPECT_THAT(swift.deactivate_adapter("a", Offload::kCpu).error().message,
               HasSubstr("off-loading"));
-  std::thread([&] { ASSERT_TRUE(swift.activate_adapter("b")); }).join();
-  EXPECT_THAT(swift.delete_adapter("b").error().message, HasSubstr("another thread"));
+  std::promise<void> active;
+  std::promise<void> over;
+  std::thread other([&] {
+    EXPECT_TRUE(swift.activate_adapter("b"));
+    active.set_value();
+    over.get_future().wait();
+  });
+  active.get_future().wait();
+  const auto refused = swift.delete_adapter("b");
+  over.set_value();
+  other.join();
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message, HasSubstr("another thread"));
   EXPECT_TRUE(swift.delete_adapter("a"));
 }
 

@@ -74,7 +74,8 @@ TEST_F(AccessTest, RefusesAWrongRequestForAKey) {
 TEST_F(AccessTest, LetsATenantsAdministratorManageItsOwnKeysOnly) {
   auto acme = client(key_of("acme", Scope::kAdmin));
   body_of(make_key(client(key_of("acme", Scope::kAdmin)), {{"scopes", {"read"}}}));
-  for (const json& key : body_of(acme.Get("/v1/keys"))["data"]) EXPECT_EQ(key["tenant"], "acme");
+  const json keys = body_of(acme.Get("/v1/keys"));
+  for (const json& key : keys["data"]) EXPECT_EQ(key["tenant"], "acme");
   error_of(
       acme.Post("/v1/keys", "{\"tenant\":\"admin\",\"scopes\":[\"admin\"]}", "application/json"),
       403);

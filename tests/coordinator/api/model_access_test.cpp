@@ -148,7 +148,8 @@ TEST_F(SharedModelsTest, ListsPermissionsInPages) {
   share(model, {"a", "b", "c"});
   const auto tenants = [&](const std::string& query) {
     std::string names;
-    for (const json& each : body_of(client().Get(permissions_of(model) + query))["data"]) {
+    const json page = body_of(client().Get(permissions_of(model) + query));
+    for (const json& each : page["data"]) {
       names += each["project_id"].get<std::string>();
     }
     return names;

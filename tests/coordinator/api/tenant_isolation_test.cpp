@@ -58,7 +58,7 @@ class TenantIsolationTest : public ApiTest {
     httplib::Request request;
     request.method = route.method;
     request.path = path;
-    request.body = "{\"project_ids\":[\"fourth\"]}";
+    request.body = R"({"project_ids":["fourth"],"part_ids":["part_x"]})";
     request.set_header("Content-Type", "application/json");
     return client(key).send(request);
   }
@@ -67,7 +67,10 @@ class TenantIsolationTest : public ApiTest {
 TEST_F(TenantIsolationTest, IdsOfAnotherTenantAreUnknownOnEveryRoute) {
   const std::string stranger = key_of("stranger", Scope::kAdmin);
   for (const Route* route : server_->routes()) {
-    if (!has_variable(*route)) continue;
+    // Uploads and webhook endpoints have tests of this in uploads_test and webhooks_test.
+    const bool elsewhere = route->pattern.starts_with("/v1/uploads") ||
+                           route->pattern.starts_with("/v1/webhook_endpoints");
+    if (!has_variable(*route) || elsewhere) continue;
     const auto paths = paths_of(std::string(route->pattern), ids_of_admin());
     for (const std::string& path : paths) {
       const auto reply = ask(stranger, *route, path);

@@ -228,7 +228,7 @@ TEST_F(Commands, LogsPrintsAllPieces) {
 TEST_F(Commands, CancelTellsWhetherTheJobIsGone) {
   service_.set_job({{"status", "cancelled"}});
   EXPECT_EQ(run({"cancel", "ftjob-1"}).out, "ftjob-1 cancelled\n");
-  service_.set_job({{"status", "running"}});
+  service_.set_job({{"status", "running"}, {"state", "stopping"}});
   EXPECT_THAT(run({"cancel", "ftjob-1"}).out, HasSubstr("is stopping"));
 }
 

@@ -111,9 +111,8 @@ TEST(TunersCommand, ListsWaysOfTrainingThatAreNoAdapters) {
 
 TEST(TunersCommand, TellsAMethodsJobKeysWithTheirDefaults) {
   const auto page = run(&run_tuners, {"tunefleet tuners", "galore"}).out;
-  EXPECT_THAT(page,
-              AllOf(HasSubstr("arXiv:2403.03507"), HasSubstr("galore_update_proj_gap  whole "),
-                    HasSubstr("use_galore: true"), HasSubstr("50")));
+  EXPECT_THAT(page, AllOf(HasSubstr("arXiv:2403.03507"), HasSubstr("galore_update_proj_gap"),
+                          HasSubstr("use_galore: true"), HasSubstr("50")));
   const auto lisa = json::parse(run(&run_tuners, {"tunefleet tuners", "lisa", "--json"}).out);
   EXPECT_EQ(lisa["settings"], "tuner_type: full, lisa_activated_layers: 2");
   EXPECT_EQ(lisa["options"][1]["key"], "lisa_step_interval");

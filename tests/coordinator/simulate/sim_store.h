@@ -28,9 +28,8 @@ class SimStore : public JobStore {
     double lost_call = 0.0;    ///< Nothing was changed,
     double lost_answer = 0.0;  ///< or it was: the caller is told kUnavailable both times.
     bool away = false;
-    /// Broken on purpose: leaders are not fenced, attempts are not checked.
+    /// Broken on purpose: leaders are not fenced.
     bool no_leader_fence = false;
-    bool no_attempt_fence = false;
   };
 
   /// Told of every job that changed: as it was and as it is.
@@ -62,11 +61,7 @@ class SimStore : public JobStore {
                                const TransitionChange& change) override {
     TransitionChange asked = change;
     if (faults_.no_leader_fence) asked.leader = 0;
-    return changing(id, [&] {
-      const auto job = faults_.no_attempt_fence ? shared_.get(id) : Result<JobRecord>(JobRecord{});
-      const int64_t checked = faults_.no_attempt_fence && job ? job->attempt : attempt;
-      return shared_.transition(id, checked, from, to, asked);
-    });
+    return changing(id, [&] { return shared_.transition(id, attempt, from, to, asked); });
   }
   Result<JobRecord> request_stop(const std::string& id, StopReason reason,
                                  const std::string& message, int64_t leader) override {

@@ -12,7 +12,7 @@ namespace {
 using namespace tunefleet::simulate;
 
 const std::map<std::string, Breakage> kBreakages{{"nothing", Breakage::kNone},
-                                                 {"attempt-fence", Breakage::kNoAttemptFence},
+
                                                  {"leader-fence", Breakage::kNoLeaderFence},
                                                  {"careful-agents", Breakage::kCarelessAgents}};
 

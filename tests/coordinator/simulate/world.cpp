@@ -107,8 +107,7 @@ World::World(const Scenario& scenario)
     coordinators_[i].store->faults() = {
         .lost_call = scenario.loss,
         .lost_answer = scenario.loss,
-        .no_leader_fence = scenario.breakage == Breakage::kNoLeaderFence,
-        .no_attempt_fence = scenario.breakage == Breakage::kNoAttemptFence};
+        .no_leader_fence = scenario.breakage == Breakage::kNoLeaderFence};
     start_coordinator(coordinators_[i]);
   }
 }

@@ -33,7 +33,7 @@ struct Wish {
 };
 
 /// Invariants broken on purpose, to see that they are watched.
-enum class Breakage { kNone, kNoAttemptFence, kNoLeaderFence, kCarelessAgents };
+enum class Breakage { kNone, kNoLeaderFence, kCarelessAgents };
 
 /// Everything that happens in a run but the fate of single messages. Drawn from a seed, or
 /// shortened from what was drawn.

@@ -59,8 +59,8 @@ TEST(LinearCrossEntropyLawTest, WithoutGradientTheLossIsTheSame) {
 }
 
 TEST(LinearCrossEntropyLawTest, FarApartLogitsStayFinite) {
-  const auto hidden = at::tensor({{1.0F}, {-1.0F}}).requires_grad_(true);
-  const auto weight = at::tensor({{300.0F}, {-300.0F}, {0.0F}});
+  const auto hidden = at::tensor({1.0F, -1.0F}).view({2, 1}).requires_grad_(true);
+  const auto weight = at::tensor({300.0F, -300.0F, 0.0F}).view({3, 1});
   const auto loss =
       linear_cross_entropy(hidden, weight, at::tensor({1, 1}, at::kLong), 1.0, nullptr);
   loss.backward();

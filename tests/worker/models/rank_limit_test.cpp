@@ -15,9 +15,10 @@ using nlohmann::json;
 using testing::HasSubstr;
 using tuners::TunerEntry;
 
-/// Tuners that a large rank suits: LoKr's factors are then themselves, RandLoRA needs fewer bases,
-/// and in VB-LoRA and VeRA the layers share what they are made of.
-constexpr std::string_view kTakeAnyRank[] = {"lokr", "randlora", "vblora", "vera"};
+/// Tuners that a large rank suits: LoKr's factors are then themselves, OFT takes the nearest number
+/// of blocks that there can be (as PEFT does), RandLoRA needs fewer bases, and in VB-LoRA and VeRA the
+/// layers share what they are made of.
+constexpr std::string_view kTakeAnyRank[] = {"lokr", "oft", "randlora", "vblora", "vera"};
 
 /// "r", or "init_r" where that is the one meant; empty when the tuner has none.
 std::string rank_option(const TunerEntry& entry) {
@@ -40,6 +41,7 @@ class RankLimitTest : public testing::TestWithParam<TunerEntry> {
     if (tuners::find_option(schema, "target_modules") != nullptr)
       set["target_modules"] = {"v_proj"};
     if (schema.name == "oft") set["oft_block_size"] = 0;  // its rank is meant, not its block size
+    if (schema.name == "vblora") set["vector_length"] = 12;
     const auto read = tuners::options_from_json(schema, set.dump(), "test");
     if (!read) throw std::runtime_error(read.error().message);
     return *read;
