@@ -249,17 +249,29 @@ class Server final : public HttpServer, private httplib::Server {
     for (size_t left = kRequestsPerConnection; left > 0 && stream.wait_for_request(); --left) {
       bool closed = false;
       const bool answered = process_request(stream, left == 1, closed, prepare);
+      // httplib says nothing about a first line that it could not read to its end.
+      if (!answered && (stream.headers_malformed() || stream.headers_too_long())) {
+        answer_plainly(stream, refusal(400));
+      }
       if (!answered || closed || stream.closes_after_reply()) return;
     }
   }
 
   static void refuse(SocketStream& stream) {
-    const HttpReply reply = error_reply(to_api_error(
+    HttpReply reply = error_reply(to_api_error(
         {ErrorCode::kUnavailable, "too many connections at the same time, try again"}));
-    const std::string text = fmt::format(
-        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close"
-        "\r\nRetry-After: 1\r\nx-request-id: {}\r\nContent-Length: {}\r\n\r\n{}",
-        random_id("req_"), reply.body.size(), reply.body);
+    reply.headers.emplace_back("Retry-After", "1");
+    answer_plainly(stream, reply);
+  }
+
+  /// Writes a reply without httplib, and ends the connection.
+  static void answer_plainly(SocketStream& stream, const HttpReply& reply) {
+    std::string text = fmt::format(
+        "HTTP/1.1 {} Refused\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        "x-request-id: {}\r\nContent-Length: {}\r\n",
+        reply.status, random_id("req_"), reply.body.size());
+    for (const auto& [name, value] : reply.headers) text += fmt::format("{}: {}\r\n", name, value);
+    text += "\r\n" + reply.body;
     stream.close_after_reply();
     stream.write(text.data(), text.size());
   }

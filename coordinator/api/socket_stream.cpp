@@ -149,7 +149,9 @@ bool SocketStream::fill() {
 
 bool SocketStream::check_headers(std::string_view piece) {
   for (const char c : piece) {
-    if (c == '\0' || (c == '\n' && last_of_headers_ != '\r')) headers_malformed_ = true;
+    const bool bare_line_feed = c == '\n' && last_of_headers_ != '\r';
+    const bool folded = (c == ' ' || c == '\t') && last_of_headers_ == '\n';
+    if (c == '\0' || bare_line_feed || folded) headers_malformed_ = true;
     last_of_headers_ = c;
   }
   return !headers_malformed_;

@@ -34,7 +34,8 @@ class SocketStream : public httplib::Stream {
   bool closes_after_reply() const { return close_after_reply_; }
   bool timed_out() const { return timed_out_; }
   bool headers_too_long() const { return headers_too_long_; }
-  /// A NUL, or a line that ends without a carriage return: servers disagree about such headers.
+  /// A NUL, a line that ends without a carriage return, or one that goes on in the next: servers
+  /// disagree about such headers. Source: RFC 9112, sections 2.2 and 5.2.
   bool headers_malformed() const { return headers_malformed_; }
 
   bool is_readable() const override;
