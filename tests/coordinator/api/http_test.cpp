@@ -197,7 +197,11 @@ TEST(HttpServerLimits, RefusesConnectionsPastTheirNumberUntilSomeEnd) {
     return reply;
   };
   std::vector<std::unique_ptr<RawClient>> many;
-  for (int i = 0; i < 4; ++i) many.push_back(std::make_unique<RawClient>((*server)->port()));
+  for (int i = 0; i < 4; ++i) {
+    many.push_back(std::make_unique<RawClient>((*server)->port()));
+    many.back()->say("GET / HTTP/1.1\r\n\r\n");
+    ASSERT_TRUE(many.back()->hear(200).starts_with("HTTP/1.1 200")) << "each holds its connection";
+  }
   EXPECT_TRUE(ask_until("503").starts_with("HTTP/1.1 503"));
   many.clear();
   EXPECT_TRUE(ask_until("200").starts_with("HTTP/1.1 200"));
