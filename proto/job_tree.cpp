@@ -157,6 +157,16 @@ void JobTreeBuilder::add_scalar(JobNode::Kind kind, std::string text, int line) 
   attach({.kind = kind, .key = {}, .text = std::move(text), .children = {}, .line = line});
 }
 
+void JobTreeBuilder::add_plain_text(std::string text, int line) {
+  check_text(text, line);
+  attach({.kind = JobNode::Kind::kText,
+          .key = {},
+          .text = std::move(text),
+          .children = {},
+          .line = line,
+          .plain = true});
+}
+
 void JobTreeBuilder::start(JobNode::Kind kind, int line) {
   if (open_.size() == kDeepestJob) {
     throw TreeException{{line, fmt::format("is nested deeper than {} levels", kDeepestJob)}};
@@ -197,8 +207,9 @@ nlohmann::json json_of_tree(const JobNode& node) {
     case JobNode::Kind::kBool:
       return node.text == "true";
     case JobNode::Kind::kNumber:
-    case JobNode::Kind::kText:
       return json_of_scalar(node.text);
+    case JobNode::Kind::kText:
+      return node.plain ? json_of_scalar(node.text) : nlohmann::json(node.text);
     case JobNode::Kind::kList: {
       auto list = nlohmann::json::array();
       for (const auto& child : node.children) list.push_back(json_of_tree(child));

@@ -19,6 +19,7 @@ struct JobNode {
       text;  ///< A scalar as written. Every YAML scalar is kText: the field decides what it is.
   std::vector<JobNode> children;  ///< Of a list, or of a map in its order, with duplicates.
   int line = 0;                   ///< From 1; 0 when not from a text.
+  bool plain = false;  ///< YAML text without quotes: may stand for a number or a boolean.
 };
 
 /// "text `abc`", "a list of 3 values", …: what a reader that expected something else got.
@@ -40,8 +41,7 @@ TreeResult read_yaml_tree(std::string_view text);
 TreeResult read_json_tree(std::string_view text);
 TreeResult tree_of_json(const nlohmann::json& value);
 
-/// The value back again. Text that is a number, true or false becomes that: YAML's scalars are
-/// text here.
+/// The value back again. Plain text that is a number, true or false becomes that.
 nlohmann::json json_of_tree(const JobNode& node);
 
 }  // namespace tunefleet

@@ -25,6 +25,7 @@ class JobTreeBuilder {
  public:
   void add_key(std::string key, int line);
   void add_scalar(JobNode::Kind kind, std::string text, int line);
+  void add_plain_text(std::string text, int line);
   void start(JobNode::Kind kind, int line);
   void end();
 

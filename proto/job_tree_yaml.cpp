@@ -11,6 +11,9 @@
 namespace tunefleet {
 namespace {
 
+/// The tag that yaml-cpp gives to a scalar without quotes.
+constexpr std::string_view kPlain = "?";
+
 /// Builds the tree from yaml-cpp's events, which know lines, duplicate keys and aliases; its node
 /// API hides them.
 class YamlEvents : public YAML::EventHandler {
@@ -29,10 +32,11 @@ class YamlEvents : public YAML::EventHandler {
     builder_.add_scalar(JobNode::Kind::kNull, {}, line_of(mark));
   }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override { refuse_anchor(mark, 1); }
-  void OnScalar(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& value) override {
     refuse_anchor(mark, anchor);
     if (key_is_due()) return builder_.add_key(value, line_of(mark));
+    if (tag == kPlain) return builder_.add_plain_text(value, line_of(mark));
     builder_.add_scalar(JobNode::Kind::kText, value, line_of(mark));
   }
   void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,

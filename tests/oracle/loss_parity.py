@@ -18,7 +18,7 @@ import programs
 
 LOSS_LIMIT = {"float32": 1e-5, "bfloat16": 5e-3}
 LOGITS_LIMIT = 1e-4
-ROWS_PER_BATCH_ROW = 8  # Then the rows come round again.
+ROWS_PER_BATCH_ROW = 8  # At most; then the rows come round again.
 INIT = {"default": {}, "random": {"init_lora_weights": False}}
 
 
@@ -80,7 +80,8 @@ def main():
     parser.add_argument("--init", nargs="+", default=["default", "random"], choices=INIT)
     options = parser.parse_args()
     checks, scratch, directory = programs.Checks(), programs.scratch("loss"), programs.model_directory()
-    rows = token_rows(scratch, directory, options.batch * ROWS_PER_BATCH_ROW, options.length)
+    batches = min(ROWS_PER_BATCH_ROW, options.steps // 2)
+    rows = token_rows(scratch, directory, options.batch * batches, options.length)
     for init in options.init:
         peft(directory, "--save-init", scratch / init, "--config", json.dumps(INIT[init]))
         for dtype in options.dtypes:

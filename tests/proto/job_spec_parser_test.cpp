@@ -36,6 +36,15 @@ JobSpec valid(const std::string& yaml) {
   return parsed.spec;
 }
 
+TEST(JobSpecParser, QuotedTextInATunersMapStaysText) {
+  const auto read = valid("tuners: {a: {type: lora, r: 8, on: true, tag: '8', other: \"true\"}}\n");
+  const nlohmann::json wanted{
+      {"type", "lora"}, {"r", 8}, {"on", true}, {"tag", "8"}, {"other", "true"}};
+  EXPECT_EQ(to_json(read)["tuners"]["a"], wanted);
+  const auto again = parse_job_json(to_json(read));
+  EXPECT_EQ(to_json(again.spec)["tuners"]["a"], wanted);
+}
+
 TEST(JobSpecParser, TheLearningRateOfFullTuningIsSmaller) {
   const std::string head = "model: m\ndataset: d\n";
   EXPECT_EQ(parse_job_yaml(head, "j").spec.learning_rate, 1e-4);
