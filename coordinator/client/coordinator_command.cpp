@@ -67,6 +67,7 @@ int run_coordinator(int argc, char** argv) {
       ->capture_default_str();
   add_webhook_options(app, options.webhook_policy);
   add_rate_options(app, options.limits);
+  add_tenant_option(app, options.tenants);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "coordinator/api/private_directory.h"
+#include "coordinator/fleet/tenant_policies.h"
 #include "proto/log.h"
 #include "storage/atomic_file.h"
 
@@ -83,10 +84,17 @@ Status CoordinatorService::open() {
   auto access = ModelAccess::open(options_.data / "model_access.json", now_s);
   if (!access) return fail("opening the models' permissions", access.error());
   model_access_ = std::move(*access);
+  std::vector<TenantPolicy> tenants;
+  if (!options_.tenants.empty()) {
+    auto read = read_tenant_policies(options_.tenants);
+    if (!read) return fail("reading the tenants", read.error());
+    tenants = *std::move(read);
+  }
   auto fleet = FleetService::start({.place = place_of(options_.data),
                                     .endpoint = options_.fleet_endpoint,
                                     .keys_directory = options_.data / "keys",
-                                    .jobs_directory = jobs_directory},
+                                    .jobs_directory = jobs_directory,
+                                    .tenants = std::move(tenants)},
                                    *store_);
   if (!fleet) return fail("starting the fleet", fleet.error());
   fleet_ = std::move(*fleet);

@@ -22,6 +22,8 @@ struct CoordinatorOptions {
   std::string fleet_endpoint = "tcp://127.0.0.1:*";
   OutboundPolicy webhook_policy;  ///< What users' webhooks may call beyond public https.
   RateLimits limits{};
+  std::filesystem::path
+      tenants;  ///< Weights and quotas (fleet/tenant_policies.h); empty: all alike.
 };
 
 /// The coordinator inside this process: the store, the fleet and the API, with their threads.

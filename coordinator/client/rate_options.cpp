@@ -24,4 +24,10 @@ void add_rate_options(CLI::App& app, RateLimits& limits) {
             "Requests of one address without a right key");
 }
 
+void add_tenant_option(CLI::App& app, std::filesystem::path& file) {
+  app.add_option("--tenants", file,
+                 "YAML file of tenants' shares of the fleet: `name: {weight: 2, max_slots: 8}`")
+      ->check(CLI::ExistingFile);
+}
+
 }  // namespace tunefleet::coordinator

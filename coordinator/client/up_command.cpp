@@ -142,6 +142,7 @@ int run_up(int argc, char** argv) {
   app.add_option("--redis", options.coordinator.redis,
                  "Use this Redis (unix:///path or redis://host:port/db) instead of a private one");
   add_rate_options(app, options.coordinator.limits);
+  add_tenant_option(app, options.coordinator.tenants);
   app.add_flag("--detach", in_background,
                "Return when the service runs; stop it with `tunefleet down`");
   add_webhook_options(app, options.coordinator.webhook_policy);

@@ -38,12 +38,22 @@ WaitingJob waiting(const JobRecord& job, const FleetState& state) {
           .max_workers = job.max_workers,
           .priority = job.priority,
           .submitted_at_ms = job.created_at_ms,
+          .queued_at_ms = job.queued_at_ms,
           .not_before_ms = job.not_before_ms,
           .excluded_hosts = avoided_hosts(job, state),
           .expected_ms = ms_of(number_in(job.spec, "max_minutes") * 60)};
 }
 
-RunningJob running_job(const JobRecord& job, int64_t unix_ms) {
+/// The width a gang that stops to be resized goes on with. An earlier coordinator's choice is not
+/// known: at least its smallest.
+int64_t resizing_to(const JobRecord& job, const FleetState& state) {
+  if (job.stop != StopReason::kResize) return 0;
+  const auto gang = state.gangs.find(job.id);
+  const int64_t chosen = gang == state.gangs.end() ? 0 : gang->second.resize_to;
+  return chosen > 0 ? chosen : job.min_workers;
+}
+
+RunningJob running_job(const JobRecord& job, const FleetState& state, int64_t unix_ms) {
   const int64_t left_ms = ms_of(number_in(job.progress, "remaining_s"));
   return {.id = job.id,
           .tenant = job.owner,
@@ -53,7 +63,8 @@ RunningJob running_job(const JobRecord& job, int64_t unix_ms) {
           .placement = job.placement,
           .started_at_ms = job.started_at_ms,
           .expected_end_ms = left_ms > 0 ? unix_ms + left_ms : 0,
-          .stopping = job.stop != StopReason::kNone};
+          .stopping = job.stop != StopReason::kNone,
+          .resizing_to = resizing_to(job, state)};
 }
 
 }  // namespace
@@ -88,7 +99,7 @@ PlanInput plan_input_of(const FleetState& state, const std::vector<JobRecord>& q
   for (const JobRecord& job : queued) {
     if (!state.reservations.contains(job.id)) input.waiting.push_back(waiting(job, state));
   }
-  for (const JobRecord& job : running) input.running.push_back(running_job(job, unix_ms));
+  for (const JobRecord& job : running) input.running.push_back(running_job(job, state, unix_ms));
   return input;
 }
 

@@ -36,7 +36,9 @@ std::string stop_words(const GangState& gang) {
 }  // namespace
 
 FleetReconciler::FleetReconciler(JobStore& store, ReconcilerOptions options, Send send)
-    : store_(store), options_(std::move(options)), send_(std::move(send)) {}
+    : store_(store), options_(std::move(options)), send_(std::move(send)) {
+  options_.policy.stop_takes_ms = options_.stop_grace_ms;
+}
 
 bool FleetReconciler::decided(const Error& error) {
   switch (error.code) {
@@ -270,7 +272,9 @@ void FleetReconciler::carry_out_stops(const Plan& decision) {
     const auto asked = store_.request_stop(stop.job, reason, stop.reason, options_.leader);
     if (!asked && !decided(asked.error())) return;
     const auto gang = state_.gangs.find(stop.job);
-    if (asked && gang != state_.gangs.end()) gang->second.stop = asked->stop;
+    if (!asked || gang == state_.gangs.end()) continue;
+    gang->second.stop = asked->stop;
+    gang->second.resize_to = stop.new_size;
   }
 }
 

@@ -30,7 +30,7 @@ struct ReconcilerOptions {
   int64_t leader = 0;  ///< Generation of this coordinator's leadership; 0: alone, without one.
   std::function<int64_t()> unix_ms{};  ///< The store's clock: what not_before_ms is compared with.
   std::string rank_endpoint{};         ///< Where ranks report to; empty: where their agent does.
-  int64_t stop_grace_ms = 10'000;
+  int64_t stop_grace_ms = 10'000;      ///< The planner counts with it, too: policy.stop_takes_ms.
   FleetTimes times{};
   RetryLimits retries{};
   PlanPolicy policy{};

@@ -146,6 +146,7 @@ void FleetServiceThread::begin_to_lead() {
       .jobs_directory = jobs,
       .prepare = [jobs](const JobRecord& job) { return prepare_run_directory(jobs, job); },
       .leader = lease_.generation(),
+      .tenants = options_.tenants,
       .unix_ms = unix_ms,
       .rank_endpoint = rank_endpoint_of(bound)};
   reconciler_ = std::make_unique<FleetReconciler>(

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "coordinator/queue/job_store.h"
+#include "coordinator/scheduler/plan_input.h"
 #include "proto/result.h"
 
 namespace tunefleet::coordinator {
@@ -36,6 +37,7 @@ struct FleetOptions {
   std::filesystem::path keys_directory{};  ///< Made when absent: coordinator.json (CURVE key pair,
                                            ///< 0600), node.json, allowed/.
   std::filesystem::path jobs_directory{};  ///< <jobs>/<job-id>/ is a job's run directory.
+  std::vector<TenantPolicy> tenants{};     ///< Those that differ from the usual one.
 };
 
 /// Runs jobs on agents: listens to agents and ranks, plans, starts and stops gangs, moves jobs

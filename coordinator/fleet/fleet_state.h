@@ -45,6 +45,7 @@ struct GangState {
   GangId id{};
   Placement placement{};  ///< At least one part; the first agent leads.
   StopReason stop = StopReason::kNone;
+  int64_t resize_to = 0;       ///< Ranks it is to go on with; 0: not resized by this coordinator.
   int64_t known_since_ms = 0;  ///< Started or adopted by this coordinator.
   bool listed = false;         ///< In the lead's newest beat.
   bool was_listed = false;     ///< In any beat so far.

@@ -29,7 +29,7 @@ if group ~= '' then
   redis.call('ZADD', group_index, number, id)
 end
 if phase == 'queued' then
-  enqueue(job, id, queued)
+  enqueue(job, id, queued, now)
 end
 append_event(job, events, 'info', 'message', message, '', now)
 if window ~= '0' then

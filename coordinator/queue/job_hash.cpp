@@ -94,6 +94,7 @@ Result<JobRecord> job_from_hash(const HashFields& fields) {
   job.half_batch = reader.number("half_batch") != 0;
   job.device_ms = reader.number("device_ms");
   job.created_at_ms = reader.number("created_at_ms");
+  job.queued_at_ms = reader.number("queued_at_ms");
   job.started_at_ms = reader.number("started_at_ms");
   job.finished_at_ms = reader.number("finished_at_ms");
   job.spec = reader.json("spec");

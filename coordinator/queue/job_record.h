@@ -76,6 +76,7 @@ struct JobRecord {
   bool half_batch = false;  ///< Memory ran out: half the rows at once, twice the accumulation.
   int64_t device_ms = 0;    ///< Ranks x time of all ended attempts.
   int64_t created_at_ms = 0;
+  int64_t queued_at_ms = 0;   ///< The newest time it became queued.
   int64_t started_at_ms = 0;  ///< Of the newest attempt.
   int64_t finished_at_ms = 0;
   nlohmann::json spec{};  ///< The JobSpec, as the ranks get it (job.json).

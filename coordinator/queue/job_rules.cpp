@@ -107,6 +107,7 @@ Result<JobRecord> after_transition(JobRecord job, int64_t attempt, JobPhase from
   job.phase = to;
   job.placement.clear();
   if (!is_final(to)) job.stop = StopReason::kNone;
+  if (to == JobPhase::kQueued) job.queued_at_ms = now_ms;
   if (to == JobPhase::kRunning) start_attempt(job, change, now_ms);
   if (change.not_before_ms) job.not_before_ms = *change.not_before_ms;
   if (change.excluded_hosts) job.excluded_hosts = *change.excluded_hosts;
@@ -147,13 +148,14 @@ Result<Asked> after_stop_request(JobRecord job, StopReason reason, const std::st
   return Asked{std::move(job), message.empty() ? std::string(default_event_message(to)) : message};
 }
 
-Result<Asked> after_resume(JobRecord job) {
+Result<Asked> after_resume(JobRecord job, int64_t now_ms) {
   if (is_final(job.phase)) return ended_already(job);
   if (job.cancel_requested()) {
     return fail(ErrorCode::kConflict, fmt::format("the job is being cancelled: {}", job.id));
   }
   if (job.phase == JobPhase::kPaused) {
     job.phase = JobPhase::kQueued;
+    job.queued_at_ms = now_ms;
     job.not_before_ms = 0;
     return Asked{std::move(job), std::string(kResumedMessage)};
   }

@@ -37,7 +37,7 @@ struct Asked {
 /// JobStore::request_stop and JobStore::resume as pure functions.
 Result<Asked> after_stop_request(JobRecord job, StopReason reason, const std::string& message,
                                  int64_t now_ms);
-Result<Asked> after_resume(JobRecord job);
+Result<Asked> after_resume(JobRecord job, int64_t now_ms);
 
 /// A new job id: "ftjob-" and 24 characters from the system's random source (142 bits).
 std::string new_job_id();

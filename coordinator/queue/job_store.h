@@ -13,8 +13,8 @@ namespace tunefleet::coordinator {
 
 /// What a transition writes beside the phase. Empty members leave the stored value.
 struct TransitionChange {
-  /// Generation of the leader that asks for it; 0: not the leader's doing. kPermissionDenied when another
-  /// coordinator leads by now: nothing was changed, and the caller has to step down.
+  /// Generation of the leader that asks for it; 0: not the leader's doing. kPermissionDenied when
+  /// another coordinator leads by now: nothing was changed, and the caller has to step down.
   int64_t leader = 0;
   std::optional<Placement> placement{};  ///< Of a start; its ranks become `workers`.
   std::optional<int64_t> not_before_ms{};

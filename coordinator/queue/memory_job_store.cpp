@@ -115,6 +115,7 @@ Result<JobRecord> MemoryJobStore::create(const JobRecord& job, const std::string
   if (jobs_.contains(id)) {
     return fail(ErrorCode::kConflict, fmt::format("there is a job of that id: {}", id));
   }
+  const int64_t now = now_ms_();
   StoredJob& stored = jobs_[id];
   stored.sequence = ++sequence_;
   stored.record = JobRecord{.id = id,
@@ -125,7 +126,8 @@ Result<JobRecord> MemoryJobStore::create(const JobRecord& job, const std::string
                             .workers = job.workers,
                             .min_workers = job.min_workers,
                             .max_workers = job.max_workers,
-                            .created_at_ms = now_ms_(),
+                            .created_at_ms = now,
+                            .queued_at_ms = job.phase == JobPhase::kQueued ? now : 0,
                             .spec = job.spec,
                             .request = job.request};
   tell(stored, "info", fmt::format("Created fine-tuning job: {}", id));
@@ -205,8 +207,9 @@ Result<std::vector<JobRecord>> MemoryJobStore::in_group(const std::string& group
 
 Status MemoryJobStore::check_leader(int64_t generation) const {
   if (generation == 0 || generation == leadership_.generation) return {};
-  return fail(ErrorCode::kPermissionDenied, fmt::format("another coordinator leads, in generation {}, not {}",
-                                              leadership_.generation, generation));
+  return fail(ErrorCode::kPermissionDenied,
+              fmt::format("another coordinator leads, in generation {}, not {}",
+                          leadership_.generation, generation));
 }
 
 Result<JobRecord> MemoryJobStore::transition(const std::string& id, int64_t attempt, JobPhase from,
@@ -245,7 +248,7 @@ Result<JobRecord> MemoryJobStore::resume(const std::string& id) {
   const std::lock_guard lock(mutex_);
   const auto found = find(id);
   if (!found) return fail(found.error());
-  return keep(**found, after_resume((*found)->record));
+  return keep(**found, after_resume((*found)->record, now_ms_()));
 }
 
 Result<Leadership> MemoryJobStore::lead(const std::string& place, const std::string& process,

@@ -20,11 +20,12 @@ local function append_event(job, events, level, kind, message, data, created_at_
              'data', data, 'created_at_ms', created_at_ms)
 end
 
--- Priority first, then age: equal scores are ordered by the member, which begins with the sequence number.
+-- Priority first, then submission: equal scores are ordered by the member, which begins with the sequence number.
 local function queue_member(job, id)
   return string.format('%016d', tonumber(field(job, 'sequence'))) .. ':' .. id
 end
-local function enqueue(job, id, queued)
+local function enqueue(job, id, queued, now)
+  redis.call('HSET', job, 'queued_at_ms', now)
   redis.call('ZADD', queued, number_text(-tonumber(field(job, 'priority'))), queue_member(job, id))
 end
 local function dequeue(job, id, queued)

@@ -19,7 +19,7 @@ end
 local now = number_text(now_ms())
 if phase == 'paused' then
   redis.call('HSET', job, 'phase', 'queued', 'not_before_ms', '0')
-  enqueue(job, id, queued)
+  enqueue(job, id, queued, now)
   remember_call(job, call)
   append_event(job, events, 'info', 'message', resumed, '', now)
 elseif phase == 'running' and stop == 'pause' then

@@ -54,7 +54,7 @@ elseif from == 'running' then
   redis.call('ZREM', running, id)
 end
 if to == 'queued' then
-  enqueue(job, id, queued)
+  enqueue(job, id, queued, number_text(now))
 elseif to == 'running' then
   redis.call('ZADD', running, field(job, 'sequence'), id)
 end

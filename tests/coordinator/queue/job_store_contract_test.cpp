@@ -26,7 +26,8 @@ class JobStoreContract : public testing::TestWithParam<Kind> {
  protected:
   JobStoreContract() {
     if (GetParam() == Kind::kMemory) {
-      store_ = make_memory_job_store([] { return int64_t{1'700'000'000'000}; });
+      store_ =
+          make_memory_job_store([now = int64_t{1'700'000'000'000}]() mutable { return ++now; });
       return;
     }
     redis_ = std::make_unique<RedisServer>();
@@ -350,6 +351,26 @@ TEST_P(JobStoreContract, ARetryKeepsWhatItHasLearned) {
   EXPECT_GE(read->device_ms, 0);
   ASSERT_TRUE(start("ftjob-one", 1));
   EXPECT_THAT(store_->get("ftjob-one")->excluded_hosts, SizeIs(2));
+}
+
+TEST_P(JobStoreContract, TheTimeOfTheNewestWaitingIsKept) {
+  const auto pass_time = [] { std::this_thread::sleep_for(std::chrono::milliseconds(3)); };
+  const JobRecord made = submit("one");
+  EXPECT_EQ(made.queued_at_ms, made.created_at_ms);
+  EXPECT_EQ(submit("two", 0, "ann", JobPhase::kValidatingFiles).queued_at_ms, 0);
+  pass_time();
+  ASSERT_TRUE(start("ftjob-one"));
+  const auto again = store_->transition("ftjob-one", 1, JobPhase::kRunning, JobPhase::kQueued, {});
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_GT(again->queued_at_ms, made.queued_at_ms);
+  EXPECT_EQ(again->created_at_ms, made.created_at_ms);
+  EXPECT_EQ(store_->request_stop("ftjob-one", StopReason::kPause, "", 0)->queued_at_ms,
+            again->queued_at_ms);
+  pass_time();
+  const auto resumed = store_->resume("ftjob-one");
+  ASSERT_TRUE(resumed) << resumed.error().message;
+  EXPECT_GT(resumed->queued_at_ms, again->queued_at_ms);
+  EXPECT_EQ(store_->get("ftjob-one")->queued_at_ms, resumed->queued_at_ms);
 }
 
 TEST_P(JobStoreContract, TheJobsOfAGroupAreFoundTogether) {
