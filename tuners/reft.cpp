@@ -18,7 +18,8 @@ namespace {
 /// it is unique, and near x it follows x smoothly.
 at::Tensor orthonormal(const at::Tensor& x) {
   const auto [q, triangle] = at::linalg_qr(x);
-  return q.mul(triangle.detach().diagonal().sign());
+  // Rows side by side, as the stored matrix: products of both then round alike.
+  return q.mul(triangle.detach().diagonal().sign()).contiguous();
 }
 
 bool is_orthonormal(const at::Tensor& x) {

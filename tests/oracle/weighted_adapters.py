@@ -115,7 +115,7 @@ def main():
             pairs = [f"{name}={weight}" for name, weight in zip(NAMES, case.weights)]
             ours("combine", adapters, json.dumps(case.how()), scratch / "ours.safetensors", *pairs)
             worst = check_equal(str(case), theirs, load_file(scratch / "ours.safetensors"),
-                                limit=1e-4 if case.kind.endswith("svd") else 2e-5)  # Singular vectors in float32.
+                                limit=3e-5 if case.kind.endswith("svd") else 2e-5)  # Singular vectors in float32.
             print(f"{case}: within {worst:.1e}")
 
 

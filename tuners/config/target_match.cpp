@@ -85,8 +85,18 @@ Result<ModuleSelection> with_default_targets(ModuleSelection options, const Mode
   return options;
 }
 
+/// Paths that a tuner of these kinds can act on.
+std::unordered_set<std::string_view> reachable(const ModelModules& model, const LayerKinds& kinds) {
+  std::unordered_set<std::string_view> paths;
+  if (kinds.linear) paths.insert(model.linear.begin(), model.linear.end());
+  if (kinds.embedding) paths.insert(model.embeddings.begin(), model.embeddings.end());
+  if (kinds.conv2d) paths.insert(model.convolutions.begin(), model.convolutions.end());
+  if (kinds.any) paths.insert(model.modules.begin(), model.modules.end());
+  return paths;
+}
+
 tl::unexpected<Error> no_match(const ModuleSelection& asked, const ModelModules& model,
-                               bool excluded) {
+                               const LayerKinds& kinds, bool excluded) {
   if (excluded) {
     return fail(
         ErrorCode::kInvalidArgument,
@@ -97,7 +107,10 @@ tl::unexpected<Error> no_match(const ModuleSelection& asked, const ModelModules&
   const std::string wanted =
       targets.regex ? *targets.regex : fmt::format("{}", fmt::join(targets.names, ", "));
   std::vector<std::string> known;
-  for (const auto& path : model.linear) known.emplace_back(last_component(path));
+  const auto paths = reachable(model, kinds);
+  for (const auto& path : model.modules) {
+    if (paths.contains(path)) known.emplace_back(last_component(path));
+  }
   const std::string_view first =
       targets.names.empty() ? wanted : std::string_view(targets.names[0]);
   std::string text = fmt::format("target_modules match no module; nearest names {}: \"{}\"",
@@ -112,16 +125,6 @@ struct Matches {
   std::vector<std::string> targets;
   bool excluded = false;  ///< Some module was excluded.
 };
-
-/// Paths that a tuner of these kinds can act on.
-std::unordered_set<std::string_view> reachable(const ModelModules& model, const LayerKinds& kinds) {
-  std::unordered_set<std::string_view> paths;
-  if (kinds.linear) paths.insert(model.linear.begin(), model.linear.end());
-  if (kinds.embedding) paths.insert(model.embeddings.begin(), model.embeddings.end());
-  if (kinds.conv2d) paths.insert(model.convolutions.begin(), model.convolutions.end());
-  if (kinds.any) paths.insert(model.modules.begin(), model.modules.end());
-  return paths;
-}
 
 Result<Matches> match_all(const ModuleSelection& options, const ModelModules& model,
                           const LayerKinds& kinds) {
@@ -255,7 +258,8 @@ Result<std::vector<std::string>> match_targets(const ModuleSelection& asked,
   open.exclude_modules = {};
   open.modules_to_save.clear();
   const auto unexcluded = match_all(open, model, kinds);
-  return no_match(*options, model, found->excluded && unexcluded && !unexcluded->targets.empty());
+  return no_match(*options, model, kinds,
+                  found->excluded && unexcluded && !unexcluded->targets.empty());
 }
 
 std::vector<std::string> minimal_names(const std::vector<std::string>& targets,

@@ -33,13 +33,15 @@ struct Call : torch::CustomClassHolder {
 };
 using CallPointer = c10::intrusive_ptr<Call>;
 
-/// u * scale + bias by columns; `bias` float32 or undefined. Rounded once.
-at::Tensor rescaled(const at::Tensor& u, const at::Tensor& scale, const at::Tensor& bias) {
+/// u * scale + bias by columns; `bias` float32 or undefined. Rounded once. With `in_place` u's
+/// memory may become the result's.
+at::Tensor rescaled(const at::Tensor& u, const at::Tensor& scale, const at::Tensor& bias,
+                    bool in_place) {
   if (!has_cpu_loop(u)) {
     const auto y = u.mul(scale);
     return (bias.defined() ? y.add(bias) : y).to(u.scalar_type());
   }
-  auto y = at::empty_like(u);
+  auto y = in_place ? u : at::empty_like(u);
   const float* b = bias.defined() ? f32(bias) : nullptr;
   if (u.scalar_type() == at::kFloat) {
     cpu::rescale(f32(u), f32(scale), b, f32(y), u.size(0), u.size(1));
@@ -80,9 +82,9 @@ class DoraLinear : public torch::autograd::Function<DoraLinear> {
         call->dropout > 0.0 ? matmul_nt(x, weight, {}, call->product).sub_(u) : at::Tensor();
     const auto t = dropped.matmul(others[0].to(dtype).t());
     u.addmm_(t, others[1].to(dtype).t(), 1, call->scaling);
-    auto y = rescaled(u, scale, bias);
-    if (plain.defined()) y.add_(plain);
     call->from_y = !plain.defined() && !call->bias && x.is_cpu() && scale.ne(0).all().item<bool>();
+    auto y = rescaled(u, scale, bias, call->from_y);
+    if (plain.defined()) y.add_(plain);
     ctx->save_for_backward(
         {x, weight, others[0], others[1], scale, others[3], t, call->from_y ? y : u});
     ctx->saved_data["call"] = c10::IValue::make_capsule(call);
