@@ -146,9 +146,9 @@ void FleetServiceThread::begin_to_lead() {
       .jobs_directory = jobs,
       .prepare = [jobs](const JobRecord& job) { return prepare_run_directory(jobs, job); },
       .leader = lease_.generation(),
-      .tenants = options_.tenants,
       .unix_ms = unix_ms,
-      .rank_endpoint = rank_endpoint_of(bound)};
+      .rank_endpoint = rank_endpoint_of(bound),
+      .tenants = options_.tenants};
   reconciler_ = std::make_unique<FleetReconciler>(
       store_, std::move(options), [this](const std::string& peer, wire::Envelope envelope) {
         send(peer, std::move(envelope));

@@ -15,11 +15,16 @@ function(ft_test name)
   target_link_libraries(${name} PRIVATE ${ARG_LIBRARIES} GTest::gmock GTest::gtest_main ft::warnings)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+  # Tests of several processes measure how soon something is noticed: nothing else runs beside them.
+  set(alone FALSE)
+  if(multiprocess IN_LIST ARG_LABELS)
+    set(alone TRUE)
+  endif()
   gtest_discover_tests(
     ${name}
     WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
     DISCOVERY_MODE PRE_TEST
-    PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT} ENVIRONMENT "${ARG_ENVIRONMENT}")
+    PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT} ENVIRONMENT "${ARG_ENVIRONMENT}" RUN_SERIAL ${alone})
 endfunction()
 
 # The same for a program with torch: it shares the precompiled header, and is one CTest test, since torch takes half a second
@@ -49,5 +54,7 @@ function(ft_torch_test name)
   target_link_libraries(${name} PRIVATE ft_torch ${ARG_LIBRARIES} GTest::gmock GTest::gtest_main ft::warnings)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
-  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT} ENVIRONMENT "${ARG_ENVIRONMENT}")
+  # Torch's threads wait for each other by spinning: beside another program they would take many times as long.
+  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT} ENVIRONMENT "${ARG_ENVIRONMENT}"
+                                          PROCESSORS 2)
 endfunction()

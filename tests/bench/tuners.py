@@ -5,7 +5,7 @@
 
 Printed for each tuner: trainable parameters, how far the loss falls, and step time and peak memory relative to our LoRA's,
 then the same of PEFT's tuner relative to PEFT's LoRA, and our step time over PEFT's. --save writes results/tuners.json, with
-the command and the machine.
+the settings and the machine; tuners measured earlier with the same ones stay in it.
 
 Both sides train on the same rows (this project's own texts, so that a loss can fall) with the same settings on the same two
 cores, one process at a time. A LoRA run stands before and after every few tuners, and their mean is what these are compared
@@ -243,6 +243,18 @@ def against_aims(rows):
         print(f"LoRA's step is {1 / ratios['full']:.2f} of full tuning's (aim {LORA_OF_FULL})")
 
 
+def save(rows, about):
+    path = lora_vs_peft.RESULTS / "tuners.json"
+    earlier = json.loads(path.read_text()) if path.is_file() else {}
+    same = all(earlier.get(key) == about[key] for key in ("settings", "cpu", "cores_used"))
+    kept = {row["tuner"]: row for row in earlier["results"]} if same else {}
+    kept.update({row["tuner"]: row for row in rows})
+    results = [kept[name] for name in CASES if name in kept]
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({**about, "results": results}, indent=1) + "\n")
+    print(f"written: {path.relative_to(programs.ROOT)}, {len(results)} tuners")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=CASES, default=CASES)
@@ -260,15 +272,13 @@ def main():
     if options.steps <= WARM_UP_STEPS:
         parser.error(f"--steps must be above {WARM_UP_STEPS}")
     scratch, directory = programs.scratch("tuners"), programs.model_directory()
-    about = {"command": "tests/bench/tuners.py " + " ".join(sys.argv[1:]), **lora_vs_peft.machine()}
+    settings = {name: getattr(options, name) for name in ("steps", "batch", "length", "dtype")}
+    about = {"command": "tests/bench/tuners.py", "settings": settings, **lora_vs_peft.machine()}
     prepare(scratch, directory, options)
     rows = measure(scratch, directory, options, options.only)
     against_aims(rows)
     if options.save:
-        lora_vs_peft.RESULTS.mkdir(exist_ok=True)
-        path = lora_vs_peft.RESULTS / "tuners.json"
-        path.write_text(json.dumps({**about, "results": rows}, indent=1) + "\n")
-        print(f"written: {path.relative_to(programs.ROOT)}")
+        save(rows, about)
 
 
 if __name__ == "__main__":

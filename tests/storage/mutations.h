@@ -6,10 +6,14 @@
 
 namespace tunefleet::storage {
 
-/// Calls `check` with every proper prefix of `content`.
+/// Calls `check` with every proper prefix of `content` that ends in its first bytes, where headers
+/// are, and with every 11th beyond.
 template <typename Check>
 void for_each_truncation(const std::string& content, const Check& check) {
-  for (size_t size = 0; size < content.size(); ++size) check(content.substr(0, size));
+  constexpr size_t kEachUpTo = 1024, kStride = 11;
+  for (size_t size = 0; size < content.size(); size += size < kEachUpTo ? 1 : kStride) {
+    check(content.substr(0, size));
+  }
 }
 
 /// Calls `check` with `count` copies of `content`, each with one to four bits turned over among its
