@@ -7,6 +7,7 @@
 #include "coordinator/api/access_control.h"
 #include "coordinator/api/api_keys.h"
 #include "coordinator/api/file_store.h"
+#include "coordinator/api/job_request.h"
 #include "coordinator/api/model_access.h"
 #include "coordinator/api/model_catalog.h"
 #include "coordinator/api/router.h"
@@ -32,6 +33,15 @@ struct ApiContext {
   std::filesystem::path audit_path;
   std::function<int64_t()> now_ms;  ///< Unix milliseconds.
   RateLimits limits{};
+
+  /// What a job of a request may name.
+  JobResources resources() const {
+    return {.models = models,
+            .files = files,
+            .jobs = jobs,
+            .model_access = model_access,
+            .jobs_directory = jobs_directory};
+  }
 };
 
 /// The job, if it is the caller's: 404 for anybody else's.
@@ -42,6 +52,7 @@ std::vector<Route> file_routes(const ApiContext& context);
 std::vector<Route> upload_routes(const ApiContext& context);
 std::vector<Route> webhook_routes(const ApiContext& context);
 std::vector<Route> job_routes(const ApiContext& context);
+std::vector<Route> plan_routes(const ApiContext& context);
 std::vector<Route> event_routes(const ApiContext& context);
 std::vector<Route> model_routes(const ApiContext& context);
 std::vector<Route> fleet_routes(const ApiContext& context);

@@ -209,4 +209,16 @@ ApiResult<JobRequest> read_job_request(const json& body, const std::string& owne
   return Reader(body, owner, resources).read();
 }
 
+JobRecord queued_job(const std::string& owner, JobRequest request) {
+  JobRecord job;
+  job.owner = owner;
+  job.phase = JobPhase::kQueued;
+  job.priority = request.spec.priority;
+  job.workers = job.max_workers = request.spec.workers.max;
+  job.min_workers = request.spec.workers.min;
+  job.spec = to_json(request.spec);
+  job.request = std::move(request.request);
+  return job;
+}
+
 }  // namespace tunefleet::coordinator

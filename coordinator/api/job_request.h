@@ -36,4 +36,7 @@ struct JobRequest {
 ApiResult<JobRequest> read_job_request(const nlohmann::json& body, const std::string& owner,
                                        const JobResources& resources);
 
+/// The new job of a good request: queued, without an id.
+JobRecord queued_job(const std::string& owner, JobRequest request);
+
 }  // namespace tunefleet::coordinator

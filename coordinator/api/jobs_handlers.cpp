@@ -10,7 +10,6 @@
 #include "coordinator/api/api_context.h"
 #include "coordinator/api/create_gate.h"
 #include "coordinator/api/ids.h"
-#include "coordinator/api/job_request.h"
 #include "coordinator/api/json_body.h"
 #include "coordinator/api/openai_json.h"
 #include "coordinator/queue/job_rules.h"
@@ -66,20 +65,6 @@ ApiResult<std::optional<JobRecord>> find_made_before(const ApiContext& context,
   }
 }
 
-JobRecord new_record(const std::string& owner, JobRequest request, const std::string& digest) {
-  JobRecord job;
-  job.id = new_job_id();
-  job.owner = owner;
-  job.phase = JobPhase::kQueued;
-  job.priority = request.spec.priority;
-  job.workers = job.max_workers = request.spec.workers.max;
-  job.min_workers = request.spec.workers.min;
-  job.spec = to_json(request.spec);
-  job.request = std::move(request.request);
-  job.request[kBodyDigest] = digest;
-  return job;
-}
-
 ApiReply store_job(const ApiContext& context, const JobRecord& job, const std::string& key) {
   const std::string stored_key = key.empty() ? "" : storage::sha256_hex(key);
   const auto stored = context.jobs.create(job, stored_key);
@@ -114,14 +99,12 @@ ApiReply create_job(const ApiContext& context, CreateGate& gate, HttpRequest& re
     if (!before) return api_fail(before.error());
     if (*before) return job_reply(context, **before);
   }
-  auto wanted = read_job_request(*body, request.owner,
-                                 {.models = context.models,
-                                  .files = context.files,
-                                  .jobs = context.jobs,
-                                  .model_access = context.model_access,
-                                  .jobs_directory = context.jobs_directory});
+  auto wanted = read_job_request(*body, request.owner, context.resources());
   if (!wanted) return api_fail(wanted.error());
-  return store_job(context, new_record(request.owner, std::move(*wanted), digest), key);
+  JobRecord job = queued_job(request.owner, std::move(*wanted));
+  job.id = new_job_id();
+  job.request[kBodyDigest] = digest;
+  return store_job(context, job, key);
 }
 
 ApiReply get_job(const ApiContext& context, HttpRequest& request) {

@@ -57,7 +57,8 @@ json hyperparameters(const json& spec) {
           {"learning_rate_multiplier", number(spec, "learning_rate", 0) / kBaseLearningRate}};
 }
 
-/// The spec with the names its author used, not with our paths.
+}  // namespace
+
 json shown_spec(const JobRecord& job) {
   json spec = job.spec.is_object() ? job.spec : json::object();
   spec["model"] = field(job.request, "model");
@@ -67,6 +68,8 @@ json shown_spec(const JobRecord& job) {
   spec.erase("output_dir");
   return spec;
 }
+
+namespace {
 
 json error_of(const JobRecord& job) {
   if (!job.error) return json();

@@ -4,6 +4,7 @@
 #include "coordinator/client/job_commands.h"
 #include "coordinator/client/key_commands.h"
 #include "coordinator/client/model_commands.h"
+#include "coordinator/client/plan_command.h"
 #include "coordinator/client/sibling_command.h"
 #include "coordinator/client/submit_command.h"
 #include "coordinator/client/tuner_commands.h"
@@ -16,6 +17,7 @@ const std::vector<Command>& commands() {
       {"up", "Start the whole service on this machine", &run_up},
       {"down", "Stop the service of a data directory", &run_down},
       {"submit", "Submit a fine-tuning job", &run_submit},
+      {"plan", "Tell what a job would take, without submitting it", &run_plan},
       {"jobs", "List your jobs", &run_jobs},
       {"watch", "Follow a job until it ends", &run_watch},
       {"logs", "Print what a job's ranks have written", &run_logs},

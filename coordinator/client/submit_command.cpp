@@ -10,6 +10,7 @@
 #include "coordinator/client/command_options.h"
 #include "coordinator/client/job_upload.h"
 #include "coordinator/client/json_fields.h"
+#include "coordinator/client/plan_command.h"
 #include "coordinator/client/text_format.h"
 #include "coordinator/client/watch.h"
 #include "proto/job_fields.h"
@@ -25,6 +26,7 @@ struct SubmitOptions {
   std::vector<std::string> settings;
   bool watch = false;
   bool keys = false;
+  bool dry_run = false;
 };
 
 void add_options(CLI::App& app, SubmitOptions& options) {
@@ -35,6 +37,8 @@ void add_options(CLI::App& app, SubmitOptions& options) {
       ->expected(1)
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app.add_flag("--dry-run", options.dry_run,
+               "Tell what the job would take, as `tunefleet plan` does, and submit nothing");
   app.add_flag("--keys", options.keys,
                "Print every key of the job file with its default and meaning, and end");
   add_client_options(app, options.client, "tunefleet submit job.yaml --set lora_rank=16 --watch");
@@ -58,6 +62,16 @@ int submit(const SubmitOptions& options, const JobSpec& spec) {
   const auto address = find_service(options.client.service);
   if (!address) return report(address.error());
   ApiClient client(*address);
+  if (options.dry_run) {
+    const auto plan = plan_of(client, spec, std::filesystem::path(options.file).parent_path());
+    if (!plan) return report(plan.error());
+    if (options.client.json) {
+      print_json(*plan);
+    } else {
+      fmt::print("{}", plan_text(*plan));
+    }
+    return kExitOk;
+  }
   const auto request =
       upload_datasets(client, spec, std::filesystem::path(options.file).parent_path(), upload_line);
   if (!request) return report(request.error());

@@ -236,9 +236,10 @@ bool FleetReconciler::read_queue(int64_t now_ms) {
 void FleetReconciler::carry_out_plan(const std::vector<JobRecord>& queued,
                                      const std::vector<JobRecord>& running, int64_t now_ms) {
   drop_idle_reservations(queued);
-  const Plan decision =
-      plan(plan_input_of(state_, queued, running, usage_.policies(options_.tenants),
-                         options_.policy, options_.unix_ms()));
+  planned_ = std::make_shared<const PlanInput>(plan_input_of(state_, queued, running,
+                                                             usage_.policies(options_.tenants),
+                                                             options_.policy, options_.unix_ms()));
+  const Plan decision = plan(*planned_);
   std::map<std::string, const JobRecord*> by_id;
   due_ms_ = 0;
   for (const JobRecord& job : queued) {

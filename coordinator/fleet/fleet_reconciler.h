@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -66,6 +67,8 @@ class FleetReconciler {
 
   std::vector<AgentView> agents() const { return agent_views(state_); }
   const std::map<std::string, QueuePosition>& positions() const { return positions_; }
+  /// What the planner last decided on; null before it first did. Never changed once it is there.
+  std::shared_ptr<const PlanInput> planned() const { return planned_; }
 
  private:
   void take_gang_ended(const std::string& peer, const wire::Envelope& envelope, int64_t now_ms);
@@ -108,6 +111,7 @@ class FleetReconciler {
   FleetState state_;
   ExecRelay relay_;
   std::map<std::string, QueuePosition> positions_;
+  std::shared_ptr<const PlanInput> planned_;
   TenantUsage usage_;
   std::map<std::string, std::pair<int64_t, nlohmann::json>>
       progress_;                                 ///< Job -> (attempt, newest beat of rank 0).

@@ -92,6 +92,14 @@ class FleetServiceThread : public FleetService {
     const auto found = positions_.find(job);
     return found == positions_.end() ? QueuePosition{} : found->second;
   }
+  StartPreview preview(const WaitingJob& job) const override {
+    std::shared_ptr<const PlanInput> planned;
+    {
+      const std::lock_guard lock(mutex_);
+      planned = planned_;
+    }
+    return planned ? preview_start(*planned, job) : StartPreview{};
+  }
 
  private:
   void begin_to_lead();
@@ -120,6 +128,7 @@ class FleetServiceThread : public FleetService {
   std::string endpoint_;  ///< Guarded by mutex_, like what follows.
   std::vector<AgentView> agents_;
   std::map<std::string, QueuePosition> positions_;
+  std::shared_ptr<const PlanInput> planned_;  ///< Null while standing by.
   std::thread thread_;
 };
 
@@ -163,6 +172,7 @@ void FleetServiceThread::step_down() {
   const std::lock_guard lock(mutex_);
   endpoint_.clear();
   agents_.clear();
+  planned_.reset();
   positions_.clear();
 }
 
@@ -215,6 +225,7 @@ void FleetServiceThread::publish() {
   const std::lock_guard lock(mutex_);
   agents_ = std::move(agents);
   positions_ = reconciler_->positions();
+  planned_ = reconciler_->planned();
 }
 
 /// One turn as the leader: waits for messages, a wake-up or the next tick.

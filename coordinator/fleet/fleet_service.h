@@ -8,6 +8,7 @@
 
 #include "coordinator/queue/job_store.h"
 #include "coordinator/scheduler/plan_input.h"
+#include "coordinator/scheduler/start_preview.h"
 #include "proto/result.h"
 
 namespace tunefleet::coordinator {
@@ -56,6 +57,9 @@ class FleetService {
   virtual void wake() = 0;
   virtual std::vector<AgentView> agents() const = 0;
   virtual QueuePosition position(const std::string& job) const = 0;
+  /// What would become of `job` if it were submitted now, by the queue and the fleet as they were
+  /// when the planner last looked. Any thread.
+  virtual StartPreview preview(const WaitingJob& job) const = 0;
 };
 
 }  // namespace tunefleet::coordinator

@@ -1,9 +1,10 @@
 #include "worker/data/sampler.h"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 #include <stdexcept>
+
+#include "proto/step_count.h"
 
 namespace tunefleet::data {
 namespace {
@@ -113,9 +114,8 @@ RowSplit split_rows(int64_t rows, double ratio, int64_t data_seed) {
   if (!(ratio >= 0.0 && ratio < 1.0)) {
     throw std::invalid_argument("split_dataset_ratio must be at least 0 and below 1");
   }
-  if (ratio == 0.0 || rows < 2) return {identity(rows), {}};
-  const auto wanted = static_cast<int64_t>(std::floor(static_cast<double>(rows) * ratio));
-  const int64_t held_out = std::clamp<int64_t>(wanted, 1, rows - 1);
+  const int64_t held_out = held_out_rows(rows, ratio);
+  if (held_out == 0) return {identity(rows), {}};
   const auto drawn = permutation(rows, key_of(static_cast<uint64_t>(data_seed), kSplitStream, 0));
   RowSplit split;
   split.eval.assign(drawn.begin(), drawn.begin() + held_out);

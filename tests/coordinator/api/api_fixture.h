@@ -33,6 +33,14 @@ class ScriptedFleet : public FleetService {
   void wake() override { ++wakes; }
   std::vector<AgentView> agents() const override { return view; }
   QueuePosition position(const std::string&) const override { return queue; }
+  /// The real planner, on the fleet of `view` and no other jobs.
+  StartPreview preview(const WaitingJob& job) const override {
+    PlanInput input{.now_ms = 1'800'000'000'000};
+    for (const auto& agent : view)
+      input.agents.push_back(
+          {.host = agent.host, .slots = agent.slots, .free_slots = agent.free_slots});
+    return preview_start(std::move(input), job);
+  }
 
   std::atomic<int> wakes{0};
   std::vector<AgentView> view{

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "coordinator/queue/job_record.h"
+#include "proto/job_spec.h"
+
+namespace tunefleet::coordinator {
+
+/// How fast jobs like one went.
+struct SpeedHistory {
+  int64_t jobs = 0;               ///< Finished ones that were looked at; 0: nothing is known.
+  double device_s_per_row = 0.0;  ///< Median of ranks x seconds for one row; start included.
+};
+
+/// Of `jobs` those that succeeded on the same model, with the same tuners and number format: the
+/// newest ones count. Pure.
+SpeedHistory speed_of_jobs_like(const nlohmann::json& spec, const std::vector<JobRecord>& jobs);
+
+}  // namespace tunefleet::coordinator
