@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <string_view>
+#include <unordered_map>
 #include <utility>
 
 #include "coordinator/queue/job_rules.h"
@@ -240,21 +242,21 @@ void FleetReconciler::carry_out_plan(const std::vector<JobRecord>& queued,
                                                              usage_.policies(options_.tenants),
                                                              options_.policy, options_.unix_ms()));
   const Plan decision = plan(*planned_);
-  std::map<std::string, const JobRecord*> by_id;
+  std::unordered_map<std::string_view, const JobRecord*> by_id;
   due_ms_ = 0;
   for (const JobRecord& job : queued) {
     by_id[job.id] = &job;
     const bool pauses = job.not_before_ms > options_.unix_ms();
     if (pauses && (due_ms_ == 0 || job.not_before_ms < due_ms_)) due_ms_ = job.not_before_ms;
   }
-  positions_.clear();
+  positions_ = std::make_shared<QueuePositions>();
   for (const PlannedWait& wait : decision.waits) {
-    positions_[wait.job] = {.position = wait.position,
-                            .reason = wait.reason,
-                            .estimated_start_ms = wait.estimated_start_ms};
+    (*positions_)[wait.job] = {.position = wait.position,
+                               .reason = decision.reasons[wait.reason],
+                               .estimated_start_ms = wait.estimated_start_ms};
   }
   for (const auto& [job, reservation] : state_.reservations) {
-    positions_[job] = {.position = 1, .reason = "keeping slots on its agents"};
+    (*positions_)[job] = {.position = 1, .reason = "keeping slots on its agents"};
   }
   carry_out_stops(decision);
   for (const PlannedStart& planned : decision.starts) {
@@ -281,6 +283,7 @@ void FleetReconciler::carry_out_stops(const Plan& decision) {
 
 /// Of jobs that were cancelled or paused in the meantime.
 void FleetReconciler::drop_idle_reservations(const std::vector<JobRecord>& queued) {
+  if (state_.reservations.empty()) return;
   std::set<std::string> waiting;
   for (const JobRecord& job : queued) waiting.insert(job.id);
   std::erase_if(state_.reservations, [&](const auto& entry) {
@@ -293,7 +296,7 @@ void FleetReconciler::drop_idle_reservations(const std::vector<JobRecord>& queue
 void FleetReconciler::reserve(const JobRecord& job, const Placement& placement, int64_t now_ms) {
   state_.reservations[job.id] = {
       .id = {job.id, job.attempt + 1}, .placement = placement, .since_ms = now_ms};
-  positions_[job.id] = {.position = 1, .reason = "keeping slots on its agents"};
+  (*positions_)[job.id] = {.position = 1, .reason = "keeping slots on its agents"};
 }
 
 /// Asks for slots until all have them, then starts the gang; or gives them back.

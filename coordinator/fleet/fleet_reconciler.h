@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "coordinator/fleet/exec_relay.h"
@@ -22,6 +23,9 @@ class ReservationRefused;
 }  // namespace tunefleet::wire
 
 namespace tunefleet::coordinator {
+
+/// Of every job that waits, by its id.
+using QueuePositions = std::unordered_map<std::string, QueuePosition>;
 
 struct ReconcilerOptions {
   std::filesystem::path jobs_directory{};  ///< Absolute.
@@ -66,7 +70,8 @@ class FleetReconciler {
   bool outlived(int64_t generation) const { return fenced_ || generation != options_.leader; }
 
   std::vector<AgentView> agents() const { return agent_views(state_); }
-  const std::map<std::string, QueuePosition>& positions() const { return positions_; }
+  /// As the newest plan has them; never changed once they are given out.
+  std::shared_ptr<const QueuePositions> positions() const { return positions_; }
   /// What the planner last decided on; null before it first did. Never changed once it is there.
   std::shared_ptr<const PlanInput> planned() const { return planned_; }
 
@@ -110,7 +115,7 @@ class FleetReconciler {
   Send send_;
   FleetState state_;
   ExecRelay relay_;
-  std::map<std::string, QueuePosition> positions_;
+  std::shared_ptr<QueuePositions> positions_ = std::make_shared<QueuePositions>();
   std::shared_ptr<const PlanInput> planned_;
   TenantUsage usage_;
   std::map<std::string, std::pair<int64_t, nlohmann::json>>

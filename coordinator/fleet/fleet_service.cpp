@@ -10,7 +10,7 @@
 #include <array>
 #include <atomic>
 #include <chrono>
-#include <map>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -36,6 +36,9 @@ constexpr int kHeartbeatMs =
     2'000;  ///< ZeroMQ's own: finds connections that are dead without a FIN.
 constexpr int kHeartbeatTimeoutMs = 8'000;
 constexpr auto kTick = 1s;
+/// After a tick that the queue asked for, so many times as long nothing but messages is looked at:
+/// a long queue that changes all the time leaves Redis and the processor to others.
+constexpr int kLookPause = 4;
 constexpr auto kStandByMs = 500ms;
 constexpr int kMessagesPerTurn = 1'000;  ///< Then the tick gets its chance.
 
@@ -89,8 +92,8 @@ class FleetServiceThread : public FleetService {
   }
   QueuePosition position(const std::string& job) const override {
     const std::lock_guard lock(mutex_);
-    const auto found = positions_.find(job);
-    return found == positions_.end() ? QueuePosition{} : found->second;
+    const auto found = positions_->find(job);
+    return found == positions_->end() ? QueuePosition{} : found->second;
   }
   StartPreview preview(const WaitingJob& job) const override {
     std::shared_ptr<const PlanInput> planned;
@@ -122,12 +125,13 @@ class FleetServiceThread : public FleetService {
   std::unique_ptr<FleetReconciler> reconciler_;  ///< While leading.
   uint64_t sequence_ = 0;
   Clock::time_point next_tick_{};
+  Clock::time_point next_look_{};
   int wake_;  ///< eventfd, which unlike a socket any thread may write to.
   std::atomic<bool> stopping_ = false;
   mutable std::mutex mutex_;
   std::string endpoint_;  ///< Guarded by mutex_, like what follows.
   std::vector<AgentView> agents_;
-  std::map<std::string, QueuePosition> positions_;
+  std::shared_ptr<const QueuePositions> positions_ = std::make_shared<QueuePositions>();
   std::shared_ptr<const PlanInput> planned_;  ///< Null while standing by.
   std::thread thread_;
 };
@@ -173,7 +177,7 @@ void FleetServiceThread::step_down() {
   endpoint_.clear();
   agents_.clear();
   planned_.reset();
-  positions_.clear();
+  positions_ = std::make_shared<QueuePositions>();
 }
 
 /// The leadership is ours: the endpoint may still be somebody else's for a moment.
@@ -232,15 +236,18 @@ void FleetServiceThread::publish() {
 void FleetServiceThread::serve() {
   std::array<zmq::pollitem_t, 2> items{zmq::pollitem_t{router_.handle(), 0, ZMQ_POLLIN, 0},
                                        zmq::pollitem_t{nullptr, wake_, ZMQ_POLLIN, 0}};
-  const auto left =
-      std::chrono::duration_cast<std::chrono::milliseconds>(next_tick_ - Clock::now()) + 1ms;
+  const auto due = reconciler_->wants_tick() ? std::min(next_tick_, next_look_) : next_tick_;
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(due - Clock::now()) + 1ms;
   zmq::poll(items.data(), items.size(), std::clamp<std::chrono::milliseconds>(left, 0ms, kTick));
   eventfd_t count = 0;
   if (::eventfd_read(wake_, &count) == 0) reconciler_->look_again();
   receive_all();
-  if (Clock::now() >= next_tick_ || reconciler_->wants_tick()) {
+  const auto begun = Clock::now();
+  if (begun >= next_tick_ || (reconciler_->wants_tick() && begun >= next_look_)) {
     reconciler_->on_tick(now_ms());
-    next_tick_ = Clock::now() + kTick;
+    const auto ended = Clock::now();
+    next_tick_ = ended + kTick;
+    next_look_ = ended + kLookPause * (ended - begun);
   }
   publish();
 }

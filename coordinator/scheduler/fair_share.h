@@ -3,7 +3,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <set>
 #include <vector>
 
 #include "coordinator/scheduler/plan_input.h"
@@ -23,8 +22,12 @@ class FairOrder {
   /// Borrows both; next() reads the ledger's scores as they are then.
   FairOrder(const PlanInput& input, const TenantLedger& ledger);
 
-  /// The next job's index in PlanInput::waiting; none when all have been given out.
-  std::optional<size_t> next();
+  struct Next {
+    size_t job = 0;     ///< Index in PlanInput::waiting.
+    size_t tenant = 0;  ///< Its id in the ledger.
+  };
+  /// None when all jobs have been given out.
+  std::optional<Next> next();
 
  private:
   struct Entry {
@@ -41,15 +44,20 @@ class FairOrder {
     size_t job = 0;
     size_t entry = 0;
     size_t end = 0;
-    auto operator<=>(const Line&) const = default;
+    bool operator>(const Line& other) const {
+      if (score != other.score) return score > other.score;
+      if (submitted_at_ms != other.submitted_at_ms) return submitted_at_ms > other.submitted_at_ms;
+      return job > other.job;
+    }
   };
   void open_class();
   void add_line(size_t entry, size_t end);
 
+  const std::vector<WaitingJob>& waiting_;
   const TenantLedger& ledger_;
   std::vector<Entry> entries_;  ///< By class, then tenant, then age.
   size_t next_entry_ = 0;       ///< Where the next class begins.
-  std::set<Line> lines_;
+  std::vector<Line> lines_;     ///< A heap, the next on top.
   std::optional<Line> served_;  ///< Goes back into lines_ once its tenant's score is settled.
 };
 

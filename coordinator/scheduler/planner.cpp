@@ -17,6 +17,9 @@
 namespace tunefleet::coordinator {
 namespace {
 
+/// How many of those that wait are told when they will start: so far behind it would be guesswork.
+constexpr size_t kEstimated = 2'000;
+
 /// One making of a plan: a walk over the waiting jobs, and what it has given away so far.
 class Planning {
  public:
@@ -25,11 +28,14 @@ class Planning {
         slots_(input.agents, input.policy.span_agents),
         ledger_(input),
         occupants_(occupants_of(input, slots_)),
-        quota_heads_(input.waiting.size(), nullptr) {}
+        quotas_(input.waiting.size()) {
+    plan_.waits.reserve(input.waiting.size());
+    waiting_.reserve(input.waiting.size());
+  }
 
   Plan run() {
     FairOrder order(input_, ledger_);
-    while (const auto job = order.next()) look_at(input_.waiting[*job]);
+    while (const auto next = order.next()) look_at(input_.waiting[next->job], next->tenant);
     widen_starts();
     if (input_.waiting.empty()) grow_one();
     write_starts();
@@ -50,19 +56,30 @@ class Planning {
     const WaitingJob* job;
     size_t tenant;
     Backfill backfill;
-    std::string wider_reason;  ///< For the narrower jobs behind it,
-    std::string other_reason;  ///< and for the others.
+    size_t wider_reason;  ///< For the narrower jobs behind it,
+    size_t other_reason;  ///< and for the others.
+  };
+  /// How far a tenant's quota has held back its jobs.
+  struct Quota {
+    const WaitingJob* head = nullptr;  ///< The first that it holds back.
+    size_t behind_reason = 0;          ///< For those behind the head.
+    int64_t told_width = 0;            ///< What told_reason was made for,
+    int64_t told_used = 0;             ///< and what was in use then.
+    size_t told_reason = 0;
   };
 
-  void look_at(const WaitingJob& job) {
-    if (slots_.size() == 0) return wait(job, "no agent is connected", false);
-    const size_t tenant = ledger_.id_of(job.tenant);
-    const AgentSet where = slots_.without(job.excluded_hosts);
+  void look_at(const WaitingJob& job, size_t tenant) {
+    if (slots_.size() == 0) return wait(job, no_agent_reason(), false);
+    if (job.excluded_hosts.empty()) return look_at(job, tenant, everywhere_);
+    look_at(job, tenant, slots_.without(job.excluded_hosts));
+  }
+
+  void look_at(const WaitingJob& job, size_t tenant, const AgentSet& where) {
     if (const int64_t capacity = slots_.capacity_in(where); capacity < min_of(job)) {
-      return wait(job, reasons::too_wide(job, capacity, slots_.span_agents()), false);
+      return wait(job, told(reasons::too_wide(job, capacity, slots_.span_agents())), false);
     }
     if (job.not_before_ms > input_.now_ms) {
-      return wait(job, reasons::pause(job.not_before_ms - input_.now_ms), false);
+      return wait(job, told(reasons::pause(job.not_before_ms - input_.now_ms)), false);
     }
     if (held_by_quota(job, tenant)) return;
     if (!start(job, tenant, where)) wait_in_line(job, tenant, where);
@@ -73,15 +90,31 @@ class Planning {
   /// A job that its tenant's quota holds back holds back the tenant's later ones, or narrow jobs
   /// would keep a wide one waiting for good. One that is wider than the quota holds nobody.
   bool held_by_quota(const WaitingJob& job, size_t tenant) {
-    const WaitingJob*& first = quota_heads_[tenant];
+    Quota& quota = quotas_[tenant];
     if (ledger_.left(tenant) >= min_of(job)) {
-      if (first == nullptr) return false;
-      wait(job, reasons::behind_in_quota(first->id), false);
+      if (quota.head == nullptr) return false;
+      wait(job, quota.behind_reason, false);
       return true;
     }
-    if (first == nullptr && min_of(job) <= ledger_.quota(tenant)) first = &job;
-    wait(job, reasons::quota(job, ledger_, tenant), false);
+    if (quota.head == nullptr && min_of(job) <= ledger_.quota(tenant)) {
+      quota.head = &job;
+      quota.behind_reason = told(reasons::behind_in_quota(job.id));
+    }
+    wait(job, quota_reason(job, tenant), false);
     return true;
+  }
+
+  /// The words depend on the width and on what is in use: the same for many jobs in a row.
+  size_t quota_reason(const WaitingJob& job, size_t tenant) {
+    Quota& quota = quotas_[tenant];
+    const bool elastic = job.max_workers > job.min_workers;
+    const int64_t width = elastic ? -job.min_workers : job.min_workers;
+    if (quota.told_width != width || quota.told_used != ledger_.used(tenant) || width == 0) {
+      quota.told_width = width;
+      quota.told_used = ledger_.used(tenant);
+      quota.told_reason = told(reasons::quota(job, ledger_, tenant));
+    }
+    return quota.told_reason;
   }
 
   bool start(const WaitingJob& job, size_t tenant, const AgentSet& where) {
@@ -121,9 +154,9 @@ class Planning {
       for (const auto& stop : stops) stop_for(job, stop);
       if (!stops.empty()) claim = reserve(min_of(job), where, slots_, releases());
     }
-    wait(job, reasons::slots_taken(job, slots_, where, coming_on(claim.pool)), true);
+    wait(job, told(reasons::slots_taken(job, slots_, where, coming_on(claim.pool))), true);
     head_ = Head{&job, tenant, Backfill(std::move(claim), input_.now_ms),
-                 reasons::behind(job.id, true), reasons::behind(job.id, false)};
+                 told(reasons::behind(job.id, true)), told(reasons::behind(job.id, false))};
   }
 
   void stop_for(const WaitingJob& job, const Stop& stop) {
@@ -151,16 +184,17 @@ class Planning {
     return coming;
   }
 
-  /// What comes free, by the running jobs and those that start now.
+  /// What is known to come free, by the running jobs and those that start now.
   std::vector<Release> releases() const {
     std::vector<Release> releases;
     releases.reserve(occupants_.size() + started_.size());
     for (const auto& occupant : occupants_) {
-      releases.push_back({occupant.free_at_ms, occupant.seats, occupant.returns});
+      if (occupant.free_at_ms == kNever) continue;
+      releases.push_back({occupant.free_at_ms, &occupant.seats, occupant.returns});
     }
     for (const auto& start : started_) {
-      const int64_t expected_ms = start.job->expected_ms;
-      releases.push_back({expected_ms > 0 ? input_.now_ms + expected_ms : kNever, start.seats});
+      if (start.job->expected_ms <= 0) continue;
+      releases.push_back({input_.now_ms + start.job->expected_ms, &start.seats});
     }
     return releases;
   }
@@ -172,7 +206,7 @@ class Planning {
   }
 
   void widen(Started& start) {
-    if (quota_heads_[start.tenant] != nullptr) return;  // The quota's rest is spoken for.
+    if (quotas_[start.tenant].head != nullptr) return;  // The quota's rest is spoken for.
     int64_t more = std::min(start.job->max_workers - start.width, ledger_.left(start.tenant));
     if (head_ && !head_->backfill.ends_in_time(start.job->expected_ms)) {
       more = std::min(more, head_->backfill.reservation().spare);
@@ -203,12 +237,19 @@ class Planning {
                            .reason = reasons::made_wider(occupant.width, stop->new_size)});
   }
 
-  void wait(const WaitingJob& job, std::string reason, bool in_line) {
+  void wait(const WaitingJob& job, size_t reason, bool in_line) {
     plan_.waits.push_back({.job = job.id,
                            .position = static_cast<int64_t>(plan_.waits.size()) + 1,
-                           .reason = std::move(reason)});
+                           .reason = reason});
     waiting_.push_back({&job, in_line});
   }
+
+  /// Keeps words for people; their index.
+  size_t told(std::string reason) {
+    plan_.reasons.push_back(std::move(reason));
+    return plan_.reasons.size() - 1;
+  }
+  size_t no_agent_reason() { return plan_.reasons.empty() ? told("no agent is connected") : 0; }
 
   void write_starts() {
     for (const auto& start : started_) {
@@ -222,7 +263,7 @@ class Planning {
     if (head_) estimate.not_before(head_->backfill.reservation().start_ms);
     for (size_t i = 0; i < waiting_.size(); ++i) {
       const auto& [job, in_line] = waiting_[i];
-      if (in_line)
+      if (in_line && i < kEstimated)
         plan_.waits[i].estimated_start_ms = estimate.next(min_of(*job), job->expected_ms);
       if (job->not_before_ms > input_.now_ms)
         plan_.waits[i].estimated_start_ms = job->not_before_ms;
@@ -233,7 +274,8 @@ class Planning {
   SlotIndex slots_;
   TenantLedger ledger_;
   std::vector<Occupant> occupants_;
-  std::vector<const WaitingJob*> quota_heads_;  ///< By tenant; there are at most as many as jobs.
+  std::vector<Quota> quotas_;  ///< By tenant; there are at most as many as jobs.
+  const AgentSet everywhere_ = AgentSet::all();
   std::optional<Head> head_;
   std::vector<Started> started_;
   std::vector<std::pair<const WaitingJob*, bool>> waiting_;  ///< As plan_.waits; whether in line.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -25,18 +26,20 @@ struct PlannedStop {
   std::string reason{};   ///< In words for people.
 };
 
-/// A job that goes on waiting, and why, in words for people.
+/// A job that goes on waiting, and why.
 struct PlannedWait {
   std::string job{};
   int64_t position = 0;  ///< In the order the jobs are looked at; 1 = first in line.
-  std::string reason{};
-  int64_t estimated_start_ms = 0;  ///< By what is known of the others' ends; 0: unknown.
+  size_t reason = 0;     ///< In Plan::reasons: thousands may wait for the same.
+  /// By what is known of the others' ends; 0: unknown, or too far behind to tell.
+  int64_t estimated_start_ms = 0;
 };
 
 struct Plan {
   std::vector<PlannedStart> starts{};
   std::vector<PlannedStop> stops{};
-  std::vector<PlannedWait> waits{};  ///< By position.
+  std::vector<PlannedWait> waits{};    ///< By position.
+  std::vector<std::string> reasons{};  ///< In words for people.
 };
 
 /// Decides what starts, stops and waits now. Pure: the same input gives the same plan, in any

@@ -21,7 +21,7 @@ Reservation reserve_anywhere(int64_t ranks, const AgentSet& where, const SlotInd
   for (auto release = releases.begin(); release != releases.end();) {
     const int64_t at_ms = release->at_ms;
     for (const auto end = end_of_moment(release, releases.end()); release != end; ++release) {
-      free_slots += ranks_in(release->seats, where);
+      free_slots += ranks_in(*release->seats, where);
       returns += release->returns;
     }
     if (free_slots < ranks) continue;
@@ -56,13 +56,13 @@ Reservation reserve_one_agent(int64_t ranks, const AgentSet& where, const SlotIn
     std::optional<size_t> first;
     const auto end = end_of_moment(release, releases.end());
     for (auto each = release; each != end; ++each) {
-      for (const auto& seat : each->seats) {
+      for (const auto& seat : *each->seats) {
         outlook[seat.agent].free_slots += seat.ranks;
         outlook[seat.agent].returns += each->returns;
       }
     }
     for (; release != end; ++release) {
-      for (const auto& seat : release->seats) {
+      for (const auto& seat : *release->seats) {
         if (outlook[seat.agent].free_slots < ranks || !where.contains(seat.agent)) continue;
         if (!first || seat.agent < *first) first = seat.agent;
       }
@@ -99,7 +99,6 @@ std::vector<Occupant> occupants_of(const PlanInput& input, const SlotIndex& slot
 
 Reservation reserve(int64_t ranks, const AgentSet& where, const SlotIndex& slots,
                     std::vector<Release> releases) {
-  std::erase_if(releases, [](const Release& release) { return release.at_ms == kNever; });
   std::ranges::stable_sort(releases, {}, &Release::at_ms);
   return slots.span_agents() ? reserve_anywhere(ranks, where, slots, releases)
                              : reserve_one_agent(ranks, where, slots, releases);

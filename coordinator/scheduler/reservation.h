@@ -24,10 +24,10 @@ struct Occupant {
 /// In the order of PlanInput::running.
 std::vector<Occupant> occupants_of(const PlanInput& input, const SlotIndex& slots);
 
-/// Slots that come free.
+/// Slots that come free at a time that is known. Borrows the seats.
 struct Release {
-  int64_t at_ms = kNever;
-  Seats seats{};
+  int64_t at_ms = 0;
+  const Seats* seats = nullptr;
   int64_t returns = 0;  ///< Of these slots, those that the same job needs again.
 };
 

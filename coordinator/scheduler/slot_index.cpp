@@ -40,7 +40,8 @@ int64_t ranks_in(const Seats& seats, const AgentSet& where) {
 SlotIndex::SlotIndex(const std::vector<AgentSlots>& agents, bool span_agents)
     : span_agents_(span_agents), free_(agents.size()), widest_first_(agents.size()) {
   for (const auto& agent : agents) agents_.push_back(&agent);
-  std::ranges::sort(agents_, {}, [](const AgentSlots* agent) { return agent->host; });
+  std::ranges::sort(agents_, {},
+                    [](const AgentSlots* agent) -> const std::string& { return agent->host; });
   for (size_t i = 0; i < agents_.size(); ++i) {
     index_.emplace(agents_[i]->host, i);
     free_[i] =

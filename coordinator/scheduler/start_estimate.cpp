@@ -8,8 +8,7 @@ StartEstimate::StartEstimate(int64_t now_ms, int64_t free_slots,
                              const std::vector<Release>& releases)
     : now_ms_(now_ms), clock_ms_(now_ms), free_slots_(free_slots) {
   for (const auto& release : releases) {
-    if (release.at_ms == kNever) continue;
-    endings_.emplace(release.at_ms, ranks_in(release.seats, AgentSet::all()));
+    endings_.emplace(release.at_ms, ranks_in(*release.seats, AgentSet::all()));
   }
 }
 

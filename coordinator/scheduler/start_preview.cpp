@@ -16,7 +16,7 @@ StartPreview preview_start(PlanInput input, const WaitingJob& job) {
   if (wait == decision.waits.end()) return {};
   return {.known = true,
           .position = wait->position,
-          .reason = wait->reason,
+          .reason = decision.reasons[wait->reason],
           .estimated_start_ms = wait->estimated_start_ms};
 }
 

@@ -13,9 +13,11 @@ constexpr double kRounding = 1e-9;
 
 TenantLedger::TenantLedger(const PlanInput& input) {
   const auto window_ms = static_cast<double>(std::max<int64_t>(1, input.policy.usage_window_ms));
-  for (const auto& job : input.waiting) tenant(job.tenant);
+  of_waiting_.reserve(input.waiting.size());
+  for (const auto& job : input.waiting) of_waiting_.push_back(add(job.tenant));
   for (const auto& job : input.running) {
-    for (const auto& part : job.placement) tenant(job.tenant).used += part.ranks;
+    const size_t id = add(job.tenant);
+    for (const auto& part : job.placement) use(id, part.ranks);
   }
   for (const auto& policy : input.tenants) {
     const auto known = ids_.find(policy.tenant);
@@ -28,10 +30,10 @@ TenantLedger::TenantLedger(const PlanInput& input) {
   mark_above_share();
 }
 
-TenantLedger::Tenant& TenantLedger::tenant(std::string_view name) {
+size_t TenantLedger::add(std::string_view name) {
   const auto [entry, added] = ids_.try_emplace(name, tenants_.size());
   if (added) tenants_.push_back({.name = name});
-  return tenants_[entry->second];
+  return entry->second;
 }
 
 void TenantLedger::mark_above_share() {

@@ -18,6 +18,8 @@ class TenantLedger {
   explicit TenantLedger(const PlanInput& input);
 
   size_t id_of(std::string_view tenant) const { return ids_.at(tenant); }
+  /// The tenant of the waiting job with this index.
+  size_t of_waiting(size_t job) const { return of_waiting_[job]; }
   std::string_view name(size_t id) const { return tenants_[id].name; }
   /// Slots in use, those of stopping jobs too.
   int64_t used(size_t id) const { return tenants_[id].used; }
@@ -43,10 +45,11 @@ class TenantLedger {
     int64_t claimed = 0;
     bool above_share = false;
   };
-  Tenant& tenant(std::string_view name);
+  size_t add(std::string_view name);
   void mark_above_share();
 
   std::vector<Tenant> tenants_;
+  std::vector<size_t> of_waiting_;
   std::unordered_map<std::string_view, size_t> ids_;
 };
 

@@ -9,6 +9,7 @@
 #include <random>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "coordinator/scheduler/planner.h"
@@ -35,6 +36,9 @@ class Scene {
     input_.policy.span_agents = span_agents;
     for (int64_t i = 0; i < sizes.agents; ++i) add_agent(i, load);
     for (int64_t i = 0; i < sizes.waiting; ++i) input_.waiting.push_back(any_job(i));
+    std::ranges::sort(input_.waiting, {}, [](const WaitingJob& job) {  // As the queue has them.
+      return std::pair(-job.priority, job.submitted_at_ms);
+    });
     for (int i = 0; i < 20; ++i) {
       input_.tenants.push_back({.tenant = tenant(i),
                                 .weight = 1.0 + i % 3,

@@ -205,16 +205,16 @@ TEST_F(FleetReconcilerTest, AJobStartsOnTheAgentWithItsRunDirectoryReady) {
 TEST_F(FleetReconcilerTest, WaitingJobsAreToldWhy) {
   submit("wide", 4);
   tick();
-  EXPECT_EQ(reconciler_->positions().at("wide").reason, "no agent is connected");
+  EXPECT_EQ(reconciler_->positions()->at("wide").reason, "no agent is connected");
   submit("a");
   submit("b");
   beat();
   tick();
   EXPECT_EQ(phase("a"), JobPhase::kRunning);
-  EXPECT_THAT(reconciler_->positions().at("wide").reason,
+  EXPECT_THAT(reconciler_->positions()->at("wide").reason,
               HasSubstr("needs 4 slots, the fleet has 2"));
-  EXPECT_EQ(reconciler_->positions().at("b").position, 2);
-  EXPECT_EQ(reconciler_->positions().at("b").reason, "waiting for 2 slots (0 free of 2)");
+  EXPECT_EQ(reconciler_->positions()->at("b").position, 2);
+  EXPECT_EQ(reconciler_->positions()->at("b").reason, "waiting for 2 slots (0 free of 2)");
 }
 
 TEST_F(FleetReconcilerTest, StartIsSentAgainUntilTheBeatsListTheGang) {
@@ -263,7 +263,7 @@ TEST_F(FleetReconcilerTest, AKilledRankIsTriedAgainAfterAPause) {
   beat();
   tick();
   EXPECT_EQ(phase("j"), JobPhase::kQueued) << "not at once";
-  EXPECT_THAT(reconciler_->positions().at("j").reason, HasSubstr("again"));
+  EXPECT_THAT(reconciler_->positions()->at("j").reason, HasSubstr("again"));
   pass(3);
   EXPECT_EQ(phase("j"), JobPhase::kRunning);
   EXPECT_EQ(store_.get("j")->attempt, 2);

@@ -44,9 +44,9 @@ std::vector<std::string> order_of(const PlanInput& input) {
   FairOrder order(input, ledger);
   std::vector<std::string> ids;
   while (const auto next = order.next()) {
-    const WaitingJob& job = input.waiting[*next];
+    const WaitingJob& job = input.waiting[next->job];
     ids.push_back(job.id);
-    ledger.claim(ledger.id_of(job.tenant), job.min_workers);
+    ledger.claim(next->tenant, job.min_workers);
   }
   return ids;
 }

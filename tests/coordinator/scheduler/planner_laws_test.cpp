@@ -72,7 +72,7 @@ TEST(PlannerLaws, EveryJobStartsOrWaitsExactlyOnceWithItsReason) {
     for (size_t i = 0; i < result.waits.size(); ++i) {
       RC_ASSERT(seen.insert(result.waits[i].job).second);
       RC_ASSERT(result.waits[i].position == static_cast<int64_t>(i) + 1);
-      RC_ASSERT(!result.waits[i].reason.empty());
+      RC_ASSERT(!result.reasons.at(result.waits[i].reason).empty());
       const int64_t estimate = result.waits[i].estimated_start_ms;
       RC_ASSERT(estimate == 0 || estimate > input.now_ms);
     }

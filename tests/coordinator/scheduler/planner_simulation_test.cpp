@@ -55,8 +55,9 @@ SimulatedFleet any_fleet() {
 
 /// The job that waits for slots as such; null: none does.
 const PlannedWait* head_of(const Plan& plan) {
-  const auto head = std::ranges::find_if(
-      plan.waits, [](const PlannedWait& wait) { return wait.reason.starts_with("waiting for "); });
+  const auto head = std::ranges::find_if(plan.waits, [&plan](const PlannedWait& wait) {
+    return plan.reasons[wait.reason].starts_with("waiting for ");
+  });
   return head == plan.waits.end() ? nullptr : &*head;
 }
 
