@@ -21,17 +21,17 @@ end
 local now = number_text(now_ms())
 local number = redis.call('INCR', sequence)
 redis.call('HSET', job, 'id', id, 'owner', owner, 'phase', phase, 'attempt', '0', 'priority', priority,
-           'group', group, 'stop', 'none', 'created_at_ms', now, 'sequence', number, 'calls', ' ' .. call,
-           unpack(ARGV, 9))
+           'group', group, 'stop', 'none', 'created_at_ms', now, 'queued_at_ms', phase == 'queued' and now or '',
+           'sequence', number, 'calls', ' ' .. call, 'events', '1', unpack(ARGV, 9))
 redis.call('ZADD', created, number, id)
 redis.call('ZADD', created_of_owner, number, id)
 if group ~= '' then
   redis.call('ZADD', group_index, number, id)
 end
 if phase == 'queued' then
-  enqueue(job, id, queued, now)
+  redis.call('ZADD', queued, number_text(-tonumber(priority)), member_of(number, id))
 end
-append_event(job, events, 'info', 'message', message, '', now)
+add_event(events, '1', 'info', 'message', message, '', now)
 if window ~= '0' then
   redis.call('SET', idempotency, id, 'PX', window)
 end

@@ -62,7 +62,7 @@ class JobStore {
                                int64_t limit) = 0;
   /// The jobs of a sweep, oldest first; none for an unknown one.
   virtual Result<std::vector<JobRecord>> in_group(const std::string& group) = 0;
-  /// Jobs waiting, in the order they will be looked at: priority, then age.
+  /// Jobs waiting: priority, then age. One that moves meanwhile may be missing, or be there still.
   virtual Result<std::vector<JobRecord>> queued() = 0;
   virtual Result<std::vector<JobRecord>> running() = 0;
 

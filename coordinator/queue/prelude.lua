@@ -13,16 +13,21 @@ local function field(job, name)
   return redis.call('HGET', job, name) or ''
 end
 
--- Appends the next event: numbers are consecutive because only this function draws them.
-local function append_event(job, events, level, kind, message, data, created_at_ms)
-  local number = redis.call('HINCRBY', job, 'events', 1)
+-- Writes event `number`, which must be one more than the job's field 'events' was, and is to be written there.
+local function add_event(events, number, level, kind, message, data, created_at_ms)
   redis.call('XADD', events, number .. '-0', 'level', level, 'type', kind, 'message', message,
              'data', data, 'created_at_ms', created_at_ms)
 end
+local function append_event(job, events, level, kind, message, data, created_at_ms)
+  add_event(events, redis.call('HINCRBY', job, 'events', 1), level, kind, message, data, created_at_ms)
+end
 
 -- Priority first, then submission: equal scores are ordered by the member, which begins with the sequence number.
+local function member_of(sequence, id)
+  return string.format('%016d', tonumber(sequence)) .. ':' .. id
+end
 local function queue_member(job, id)
-  return string.format('%016d', tonumber(field(job, 'sequence'))) .. ':' .. id
+  return member_of(field(job, 'sequence'), id)
 end
 local function enqueue(job, id, queued, now)
   redis.call('HSET', job, 'queued_at_ms', now)
@@ -39,16 +44,22 @@ end
 -- The same call may arrive twice when its answer was lost: the second time it is told that it is done. A job
 -- remembers its last calls; a repeat comes at once, so a few are enough.
 local remembered_calls = 8
-local function called_before(job, call)
-  return string.find(field(job, 'calls'), call, 1, true) ~= nil
+local function has_call(calls, call)
+  return calls and string.find(calls .. ' ', ' ' .. call .. ' ', 1, true) ~= nil
 end
-local function remember_call(job, call)
-  local calls = field(job, 'calls') .. ' ' .. call
+local function calls_with(calls, call)
+  calls = (calls or '') .. ' ' .. call
   local _, count = string.gsub(calls, ' ', ' ')
   if count > remembered_calls then
     calls = string.gsub(calls, '^ [^ ]+', '', 1)
   end
-  redis.call('HSET', job, 'calls', calls)
+  return calls
+end
+local function called_before(job, call)
+  return has_call(field(job, 'calls'), call)
+end
+local function remember_call(job, call)
+  redis.call('HSET', job, 'calls', calls_with(field(job, 'calls'), call))
 end
 
 local function done(job)

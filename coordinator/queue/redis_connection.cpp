@@ -12,7 +12,7 @@
 namespace tunefleet::coordinator {
 namespace {
 
-constexpr size_t kIdleLimit = 8;
+constexpr size_t kIdleLimit = 64;  ///< Of one process; callers beyond it open their own.
 
 timeval to_timeval(std::chrono::milliseconds duration) {
   return {.tv_sec = static_cast<time_t>(duration.count() / 1000),

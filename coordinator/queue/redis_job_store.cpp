@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <map>
 #include <mutex>
@@ -11,6 +12,7 @@
 #include "coordinator/queue/job_store.h"
 #include "coordinator/queue/lua_scripts.h"
 #include "coordinator/queue/redis_connection.h"
+#include "coordinator/queue/waiting_jobs.h"
 
 namespace tunefleet::coordinator {
 namespace {
@@ -22,6 +24,7 @@ constexpr char kCreatedKey[] = "tf:created";
 constexpr char kQueuedKey[] = "tf:queued";
 constexpr char kRunningKey[] = "tf:running";
 constexpr char kLeaderKey[] = "tf:leader";
+constexpr size_t kVersionsAtOnce = 500;
 
 std::string job_key(const std::string& id, std::string_view part) {
   return fmt::format("tf:{{{}}}:{}", id, part);
@@ -98,7 +101,7 @@ class RedisJobStore : public JobStore {
   Result<std::vector<JobRecord>> in_group(const std::string& group) override {
     return jobs_of(group_key(group), false, "", 0);
   }
-  Result<std::vector<JobRecord>> queued() override { return jobs_of(kQueuedKey, false, "", 0); }
+  Result<std::vector<JobRecord>> queued() override;
   Result<std::vector<JobRecord>> running() override { return jobs_of(kRunningKey, false, "", 0); }
   Result<JobRecord> transition(const std::string& id, int64_t attempt, JobPhase from, JobPhase to,
                                const TransitionChange& change) override;
@@ -126,6 +129,9 @@ class RedisJobStore : public JobStore {
   Result<JobRecord> job_after(const char* script, const Words& keys, const Words& arguments);
   Result<std::vector<JobRecord>> jobs_of(const std::string& index, bool newest_first,
                                          const std::string& after, int64_t limit);
+  Result<std::vector<std::string>> waiting_ids();
+  Result<std::vector<std::string>> versions_of(const std::vector<std::string>& ids);
+  Status read_waiting(const std::string& id);
   Result<EventPage> events_of(const std::string& id, bool newest_first, int64_t bound,
                               int64_t limit);
   Status only_status(const Result<RedisReply>& reply);
@@ -135,6 +141,8 @@ class RedisJobStore : public JobStore {
   CallNames calls_;
   std::mutex mutex_;
   std::map<const char*, std::string> digests_;  ///< Guarded by mutex_.
+  std::mutex waiting_mutex_;
+  WaitingJobs waiting_;  ///< Guarded by waiting_mutex_.
 };
 
 /// SHA-1 of a script as Redis knows it. It depends on the text alone, so it stays right over
@@ -222,6 +230,64 @@ Result<std::vector<JobRecord>> RedisJobStore::jobs_of(const std::string& index, 
     jobs.push_back(std::move(*job));
   }
   return jobs;
+}
+
+/// In the order of the queue.
+Result<std::vector<std::string>> RedisJobStore::waiting_ids() {
+  const auto reply = redis_.command({"ZRANGE", kQueuedKey, "0", "-1"});
+  if (!reply) return fail(reply.error());
+  if ((*reply)->type == REDIS_REPLY_ERROR) return fail(ErrorCode::kInternal, text_of(**reply));
+  std::vector<std::string> ids;
+  for (size_t i = 0; i < (*reply)->elements; ++i) {
+    const std::string member = text_of(*(*reply)->element[i]);  // "<sequence>:<id>"
+    ids.push_back(member.substr(member.find(':') + 1));
+  }
+  return ids;
+}
+
+/// In the order of `ids`. Asks for some at a time: Redis serves others in between.
+Result<std::vector<std::string>> RedisJobStore::versions_of(const std::vector<std::string>& ids) {
+  std::vector<std::string> versions;
+  for (size_t begin = 0; begin < ids.size(); begin += kVersionsAtOnce) {
+    Words keys;
+    for (size_t i = begin; i < std::min(ids.size(), begin + kVersionsAtOnce); ++i) {
+      keys.push_back(job_key(ids[i], "job"));
+    }
+    const auto reply = run_script(lua::read_versions, keys, {});
+    if (!reply) return fail(reply.error());
+    const auto answer = answer_of(**reply);
+    if (!answer) return fail(answer.error());
+    for (size_t i = 0; i < (*answer)->elements; ++i) {
+      versions.push_back(text_of(*(*answer)->element[i]));
+    }
+  }
+  return versions;
+}
+
+Status RedisJobStore::read_waiting(const std::string& id) {
+  const auto reply = redis_.command({"HGETALL", job_key(id, "job")});
+  if (!reply) return fail(reply.error());
+  if ((*reply)->type == REDIS_REPLY_ERROR) return fail(ErrorCode::kInternal, text_of(**reply));
+  const HashFields fields = fields_of(**reply);
+  const auto version = fields.find("events");
+  if (version == fields.end()) return {};  // It is gone.
+  auto job = job_from_hash(fields);
+  if (!job) return fail(job.error());
+  waiting_.take(version->second, std::move(*job));
+  return {};
+}
+
+/// A planner asks each time that something changes: thousands that have not are not read again.
+Result<std::vector<JobRecord>> RedisJobStore::queued() {
+  const std::lock_guard lock(waiting_mutex_);
+  const auto ids = waiting_ids();
+  if (!ids) return fail(ids.error());
+  const auto versions = versions_of(*ids);
+  if (!versions) return fail(versions.error());
+  for (const auto& id : waiting_.changed(*ids, *versions)) {
+    if (const auto read = read_waiting(id); !read) return fail(read.error());
+  }
+  return waiting_.settle(*ids);
 }
 
 Result<JobPage> RedisJobStore::list(const std::string& owner, const std::string& after,

@@ -2,61 +2,72 @@
 -- KEYS: job, events, queued, running, leader
 -- ARGV: call, id, attempt, from, to, leader's generation (0: none), event level, event message, event data,
 --       then pairs of field and value
+-- Every job passes here several times, so that calls are few: one that reads the hash, one that writes it.
 local job, events, queued, running, leader = unpack(KEYS)
 local call, id, attempt, from, to, generation, level, message, data = unpack(ARGV)
 
-if redis.call('EXISTS', job) == 0 then
+local phase, current, stop, calls, started, workers, device, sequence, priority, told =
+  unpack(redis.call('HMGET', job, 'phase', 'attempt', 'stop', 'calls', 'started_at_ms', 'workers', 'device_ms',
+                    'sequence', 'priority', 'events'))
+if not phase then
   return not_found(id)
 end
-if called_before(job, call) then
+if has_call(calls, call) then
   return done(job)
 end
 local refusal = fenced(leader, generation)
 if refusal then
   return refusal
 end
-local phase = field(job, 'phase')
-local current = field(job, 'attempt')
 if phase ~= from or current ~= attempt then
   return refuse('conflict', 'the job is ' .. phase .. ' in attempt ' .. current .. ', not ' .. from ..
                 ' in attempt ' .. attempt .. ': ' .. id)
 end
-local stop = field(job, 'stop')
 if to == 'queued' and (stop == 'cancel' or stop == 'pause') then
   return refuse('conflict', 'the job is to stop (' .. stop .. '), not to be queued again: ' .. id)
 end
 
 local now = now_ms()
+local now_text = number_text(now)
+local number = number_text((tonumber(told) or 0) + 1)
+local changes = {'phase', to, 'placement', '', 'calls', calls_with(calls, call), 'events', number}
+local function change(name, value)
+  changes[#changes + 1] = name
+  changes[#changes + 1] = value
+end
 if from == 'running' then
-  local ran = now - tonumber(field(job, 'started_at_ms'))
-  redis.call('HINCRBY', job, 'device_ms', number_text(ran * tonumber(field(job, 'workers'))))
-end
-redis.call('HSET', job, 'phase', to, 'placement', '')
-if not is_final(to) then
-  redis.call('HSET', job, 'stop', 'none')
-end
-if to == 'running' then
-  redis.call('HINCRBY', job, 'attempt', 1)
-  redis.call('HSET', job, 'started_at_ms', number_text(now))
-  redis.call('HDEL', job, 'progress', 'error_code', 'error_message', 'failure', 'result')
-end
-if #ARGV > 9 then
-  redis.call('HSET', job, unpack(ARGV, 10))
+  local ran = now - tonumber(started)
+  change('device_ms', number_text((tonumber(device) or 0) + ran * tonumber(workers)))
 end
 if is_final(to) then
-  redis.call('HSET', job, 'finished_at_ms', number_text(now))
+  change('finished_at_ms', now_text)
+else
+  change('stop', 'none')
 end
-remember_call(job, call)
+if to == 'queued' then
+  change('queued_at_ms', now_text)
+elseif to == 'running' then
+  change('attempt', number_text(tonumber(current) + 1))
+  change('started_at_ms', now_text)
+end
+for i = 10, #ARGV do
+  changes[#changes + 1] = ARGV[i]
+end
+redis.call('HSET', job, unpack(changes))
+if to == 'running' and current ~= '0' then
+  redis.call('HDEL', job, 'progress', 'error_code', 'error_message', 'failure', 'result')
+end
 
+local member = member_of(sequence, id)
 if from == 'queued' then
-  dequeue(job, id, queued)
+  redis.call('ZREM', queued, member)
 elseif from == 'running' then
   redis.call('ZREM', running, id)
 end
 if to == 'queued' then
-  enqueue(job, id, queued, number_text(now))
+  redis.call('ZADD', queued, number_text(-tonumber(priority)), member)
 elseif to == 'running' then
-  redis.call('ZADD', running, field(job, 'sequence'), id)
+  redis.call('ZADD', running, sequence, id)
 end
-append_event(job, events, level, 'message', message, data, number_text(now))
+add_event(events, number, level, 'message', message, data, now_text)
 return done(job)

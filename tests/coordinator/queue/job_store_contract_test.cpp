@@ -175,6 +175,24 @@ TEST_P(JobStoreContract, TheQueueIsOrderedByPriorityThenAge) {
   EXPECT_THAT(ids(*store_->queued()), ElementsAre("ftjob-high", "ftjob-a", "ftjob-b", "ftjob-low"));
 }
 
+TEST_P(JobStoreContract, EveryChangeOfWhatWaitsIsSeen) {
+  submit("a", 0);
+  submit("b", 0);
+  EXPECT_THAT(ids(*store_->queued()), ElementsAre("ftjob-a", "ftjob-b"));
+  ASSERT_TRUE(start("ftjob-a"));
+  EXPECT_THAT(ids(*store_->queued()), ElementsAre("ftjob-b"));
+  ASSERT_TRUE(store_->transition("ftjob-a", 1, JobPhase::kRunning, JobPhase::kQueued,
+                                 {.not_before_ms = 77}));
+  ASSERT_TRUE(store_->request_stop("ftjob-b", StopReason::kPause, "", 0));
+  const auto again = store_->queued();
+  ASSERT_THAT(ids(*again), ElementsAre("ftjob-a"));
+  EXPECT_EQ((*again)[0].attempt, 1);
+  EXPECT_EQ((*again)[0].not_before_ms, 77);
+  EXPECT_EQ((*again)[0].spec["seed"], 42);
+  ASSERT_TRUE(store_->resume("ftjob-b"));
+  EXPECT_THAT(ids(*store_->queued()), ElementsAre("ftjob-a", "ftjob-b"));
+}
+
 TEST_P(JobStoreContract, ARunGoesThroughItsPhases) {
   submit("one", 0, "ann", JobPhase::kValidatingFiles);
   ASSERT_TRUE(
