@@ -125,6 +125,8 @@ class MetadataFilter {
     none_ = request.query_value("metadata") == "null";
   }
 
+  bool accepts_all() const { return wanted_.empty() && !none_; }
+
   bool accepts(const JobRecord& job) const {
     const auto found = job.request.find("metadata");
     const bool has = found != job.request.end() && found->is_object();
@@ -145,9 +147,10 @@ ApiReply list_jobs(const ApiContext& context, HttpRequest& request) {
   if (!limit) return api_fail(limit.error());
   const MetadataFilter filter(request);
   std::string after = request.query_value("after").value_or("");
+  const int64_t at_once = filter.accepts_all() ? *limit : kPage;
   std::vector<json> items;
   for (;;) {
-    const auto page = context.jobs.list(request.owner, after, kPage);
+    const auto page = context.jobs.list(request.owner, after, at_once);
     if (!page) return api_fail(to_api_error(page.error()));
     for (const JobRecord& job : page->jobs) {
       if (!filter.accepts(job)) continue;
@@ -156,6 +159,7 @@ ApiReply list_jobs(const ApiContext& context, HttpRequest& request) {
       }
       items.push_back(shown(context, job));
     }
+    if (filter.accepts_all()) return json_reply(to_openai_page(std::move(items), page->has_more));
     if (!page->has_more || page->jobs.empty()) break;
     after = page->jobs.back().id;
   }
