@@ -12,22 +12,35 @@
 namespace tunefleet::coordinator {
 namespace {
 
-constexpr size_t kIdleLimit = 64;  ///< Of one process; callers beyond it open their own.
+constexpr size_t kConnections = 4;
+constexpr size_t kCallsAtOnce = 256;
 
 timeval to_timeval(std::chrono::milliseconds duration) {
   return {.tv_sec = static_cast<time_t>(duration.count() / 1000),
           .tv_usec = static_cast<suseconds_t>(duration.count() % 1000 * 1000)};
 }
 
-RedisReply run(redisContext* context, const std::vector<std::string>& words) {
+/// Puts a command where next_reply() sends it from.
+void append(redisContext* context, const std::vector<std::string>& words) {
   std::vector<const char*> texts;
   std::vector<size_t> sizes;
   for (const auto& word : words) {
     texts.push_back(word.data());
     sizes.push_back(word.size());
   }
-  return RedisReply(static_cast<redisReply*>(
-      redisCommandArgv(context, static_cast<int>(words.size()), texts.data(), sizes.data())));
+  redisAppendCommandArgv(context, static_cast<int>(words.size()), texts.data(), sizes.data());
+}
+
+/// Null when the connection is of no more use.
+RedisReply next_reply(redisContext* context) {
+  void* reply = nullptr;
+  redisGetReply(context, &reply);
+  return RedisReply(static_cast<redisReply*>(reply));
+}
+
+RedisReply run(redisContext* context, const std::vector<std::string>& words) {
+  append(context, words);
+  return next_reply(context);
 }
 
 bool timed_out(const redisContext& context) {
@@ -140,7 +153,7 @@ RedisPool::Context RedisPool::take_idle() {
 
 void RedisPool::give_back(Context context) {
   const std::lock_guard lock(mutex_);
-  if (idle_.size() < kIdleLimit) idle_.push_back(std::move(context));
+  idle_.push_back(std::move(context));
 }
 
 Result<RedisReply> RedisPool::understood(RedisReply reply) const {
@@ -153,33 +166,85 @@ Result<RedisReply> RedisPool::understood(RedisReply reply) const {
   return reply;
 }
 
+bool RedisPool::rests() {
+  const std::lock_guard lock(mutex_);
+  return std::chrono::steady_clock::now() < resting_until_;
+}
+
 Result<RedisReply> RedisPool::command(const std::vector<std::string>& words) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (std::chrono::steady_clock::now() < resting_until_) {
-      return unreachable("no answer in time a moment ago");
+  if (rests()) return unreachable("no answer in time a moment ago");
+  Call call{.words = words};
+  std::unique_lock lock(mutex_);
+  waiting_.push_back(&call);
+  while (!call.done) {
+    if (call.taken || busy_ == kConnections) {
+      call.woken.wait(lock);  // Whoever sends it comes back: every step there has a time limit.
+      continue;
     }
+    const auto calls = take_calls();
+    ++busy_;
+    lock.unlock();
+    send(calls);
+    lock.lock();
+    --busy_;
+    for (Call* each : calls) {
+      each->done = true;
+      each->woken.notify_one();
+    }
+    if (!waiting_.empty()) waiting_.front()->woken.notify_one();
   }
+  return std::move(*call.result);
+}
+
+/// The oldest that wait; wants mutex_ held.
+std::vector<RedisPool::Call*> RedisPool::take_calls() {
+  std::vector<Call*> calls;
+  while (!waiting_.empty() && calls.size() < kCallsAtOnce) {
+    calls.push_back(waiting_.front());
+    calls.back()->taken = true;
+    waiting_.pop_front();
+  }
+  return calls;
+}
+
+/// Gives each of `calls` its result.
+void RedisPool::send(const std::vector<Call*>& calls) {
+  size_t answered = 0;
+  const auto fail_rest = [&](const Error& error) {
+    for (; answered < calls.size(); ++answered) calls[answered]->result.emplace(fail(error));
+  };
+  if (rests()) return fail_rest(unreachable("no answer in time a moment ago").value());
   // Connections that were idle may all be of a server that is gone; a fresh one gives the true
   // answer.
   for (Context context = take_idle();; context = nullptr) {
     const bool fresh = context == nullptr;
     if (fresh) {
       auto opened = connect();
-      if (!opened) return fail(opened.error());
+      if (!opened) return fail_rest(opened.error());
       context = std::move(*opened);
     }
-    if (RedisReply reply = run(context.get(), words)) {
-      give_back(std::move(context));
-      return understood(std::move(reply));
-    }
+    answered = send_on(*context, calls, answered);
+    if (answered == calls.size()) return give_back(std::move(context));
     const std::string why = context->errstr;
     const bool slow = timed_out(*context);
-    const std::lock_guard lock(mutex_);
-    idle_.clear();
-    if (slow) resting_until_ = std::chrono::steady_clock::now() + timeouts_.rest;
-    if (slow || fresh) return unreachable(why);
+    {
+      const std::lock_guard lock(mutex_);
+      idle_.clear();
+      if (slow) resting_until_ = std::chrono::steady_clock::now() + timeouts_.rest;
+    }
+    if (slow || fresh) return fail_rest(unreachable(why).value());
   }
+}
+
+/// Sends those that have no answer yet; how many of all have one then.
+size_t RedisPool::send_on(redisContext& context, const std::vector<Call*>& calls, size_t answered) {
+  for (size_t i = answered; i < calls.size(); ++i) append(&context, calls[i]->words);
+  while (answered < calls.size()) {
+    RedisReply reply = next_reply(&context);
+    if (!reply) break;
+    calls[answered++]->result.emplace(understood(std::move(reply)));
+  }
+  return answered;
 }
 
 }  // namespace tunefleet::coordinator

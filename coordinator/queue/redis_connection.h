@@ -3,8 +3,12 @@
 #include <hiredis/hiredis.h>
 
 #include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,8 +45,10 @@ struct RedisTimeouts {
       1000};  ///< After a command timed out: how long calls fail at once.
 };
 
-/// A small pool of connections that opens, checks and replaces them by itself. Thread-safe: a
-/// command has a connection for itself while it runs.
+/// A few connections that it opens, checks and replaces by itself. Thread-safe. Who finds one free
+/// sends all that has gathered meanwhile, its own command and others', and hands the answers out:
+/// alone nobody waits, and under load a server that syncs its file before it answers does so for
+/// many commands at once.
 ///
 /// A command whose connection turns out to be closed is sent once more on a new one, so that a
 /// restarted server is not noticed by callers: it may then run twice, and the scripts are made for
@@ -58,7 +64,19 @@ class RedisPool {
 
  private:
   using Context = std::unique_ptr<redisContext, FreeRedisContext>;
+  /// A command on its way; lives in the stack of its caller.
+  struct Call {
+    const std::vector<std::string>& words;
+    std::optional<Result<RedisReply>> result{};
+    bool taken = false;  ///< Somebody sends it. Guarded by mutex_, like done.
+    bool done = false;
+    std::condition_variable woken{};
+  };
 
+  std::vector<Call*> take_calls();
+  void send(const std::vector<Call*>& calls);
+  size_t send_on(redisContext& context, const std::vector<Call*>& calls, size_t answered);
+  bool rests();
   Result<Context> connect() const;
   Context take_idle();
   void give_back(Context context);
@@ -68,8 +86,10 @@ class RedisPool {
   RedisAddress address_;
   RedisTimeouts timeouts_;
   std::mutex mutex_;
-  std::vector<Context> idle_;                            ///< Guarded by mutex_.
-  std::chrono::steady_clock::time_point resting_until_;  ///< Guarded by mutex_.
+  std::vector<Context> idle_;  ///< Guarded by mutex_, like what follows.
+  std::deque<Call*> waiting_;  ///< Not taken yet.
+  size_t busy_ = 0;            ///< Callers that send.
+  std::chrono::steady_clock::time_point resting_until_;
 };
 
 }  // namespace tunefleet::coordinator

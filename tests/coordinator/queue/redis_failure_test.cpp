@@ -1,8 +1,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "coordinator/queue/job_store.h"
 #include "coordinator/queue/redis_connection.h"
@@ -67,6 +70,32 @@ TEST(RedisJobStoreFailures, AnIdempotencyKeyIsForgottenAfterTenMinutes) {
   ASSERT_TRUE(left);
   EXPECT_GT((*left)->integer, 590'000);
   EXPECT_LE((*left)->integer, 600'000);
+}
+
+TEST(RedisPool, ManyCallersEachGetTheirOwnAnswerAlsoAcrossARestart) {
+  RedisServer redis;
+  RedisPool pool(*parse_redis_url(redis.url()));
+  std::atomic<int> wrong = 0;
+  std::atomic<int> answered = 0;
+  std::vector<std::thread> callers;
+  for (int caller = 0; caller < 40; ++caller) {
+    callers.emplace_back([&, caller] {
+      for (int i = 0; i < 500; ++i) {
+        const std::string text = std::to_string(caller) + "-" + std::to_string(i);
+        const auto reply = pool.command({"ECHO", text});
+        const bool right = reply ? std::string((*reply)->str, (*reply)->len) == text
+                                 : reply.error().code == ErrorCode::kUnavailable;
+        wrong += right ? 0 : 1;
+        answered += reply ? 1 : 0;
+      }
+    });
+  }
+  redis.kill();
+  redis.start();
+  for (auto& caller : callers) caller.join();
+  EXPECT_EQ(wrong, 0);
+  EXPECT_GT(answered, 0);
+  EXPECT_TRUE(pool.command({"PING"}));
 }
 
 TEST(RedisUrl, NamesSocketsAndHosts) {
