@@ -263,7 +263,7 @@ void FleetReconciler::carry_out_plan(const std::vector<JobRecord>& queued,
     const JobRecord& job = *by_id.at(planned.job);
     if (planned.placement.size() > 1) {
       reserve(job, planned.placement, now_ms);
-    } else if (!start(job, planned.placement, now_ms)) {
+    } else if (!start_waiting(job, planned.placement, now_ms)) {
       return;
     }
   }
@@ -341,6 +341,18 @@ void FleetReconciler::release(const GangReservation& reservation) {
     const auto agent = state_.agents.find(part.host);
     if (agent != state_.agents.end()) send_release(reservation.id, agent->second.peer);
   }
+}
+
+/// The queue tells only what a plan needs: the whole job is read once it starts.
+bool FleetReconciler::start_waiting(const JobRecord& waiting, const Placement& placement,
+                                    int64_t now_ms) {
+  const auto job = store_.get(waiting.id);
+  if (!job && !decided(job.error())) return false;
+  if (job && job->phase == JobPhase::kQueued && job->attempt == waiting.attempt) {
+    return start(*job, placement, now_ms);
+  }
+  look_again();
+  return true;
 }
 
 /// False when the store is away: the rest of the plan waits too.

@@ -92,6 +92,7 @@ class FleetReconciler {
   void serve_reservations(int64_t now_ms);
   bool start_reserved(const GangReservation& reservation, int64_t now_ms);
   void release(const GangReservation& reservation);
+  bool start_waiting(const JobRecord& waiting, const Placement& placement, int64_t now_ms);
   bool start(const JobRecord& job, const Placement& placement, int64_t now_ms);
   void refuse_start(const JobRecord& job, const Error& error);
   void serve_gangs(int64_t now_ms);

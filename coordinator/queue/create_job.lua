@@ -35,4 +35,4 @@ add_event(events, '1', 'info', 'message', message, '', now)
 if window ~= '0' then
   redis.call('SET', idempotency, id, 'PX', window)
 end
-return done(job)
+return {'ok', {'created_at_ms', now}}  -- The rest is what the caller gave.

@@ -62,7 +62,7 @@ class JobStore {
                                int64_t limit) = 0;
   /// The jobs of a sweep, oldest first; none for an unknown one.
   virtual Result<std::vector<JobRecord>> in_group(const std::string& group) = 0;
-  /// Jobs waiting: priority, then age. One that moves meanwhile may be missing, or be there still.
+  /// Jobs waiting: priority, then age; of spec and request what for_plan() keeps. Not of one moment.
   virtual Result<std::vector<JobRecord>> queued() = 0;
   virtual Result<std::vector<JobRecord>> running() = 0;
 

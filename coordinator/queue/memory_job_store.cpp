@@ -8,6 +8,7 @@
 
 #include "coordinator/queue/job_rules.h"
 #include "coordinator/queue/job_store.h"
+#include "coordinator/queue/waiting_jobs.h"
 
 namespace tunefleet::coordinator {
 namespace {
@@ -182,7 +183,7 @@ Result<std::vector<JobRecord>> MemoryJobStore::queued() {
   std::ranges::stable_sort(
       jobs, [](auto* a, auto* b) { return a->record.priority > b->record.priority; });
   std::vector<JobRecord> records;
-  for (const auto* job : jobs) records.push_back(job->record);
+  for (const auto* job : jobs) records.push_back(for_plan(job->record));
   return records;
 }
 

@@ -64,7 +64,7 @@ Result<const redisReply*> answer_of(const redisReply& reply) {
               reply.elements > 1 ? text_of(*reply.element[1]) : std::string());
 }
 
-/// "17-0" -> 17.
+/// "17-0" -> 17; "17" -> 17.
 int64_t number_of_entry(const std::string& entry_id) {
   int64_t number = 0;
   std::from_chars(entry_id.data(), entry_id.data() + entry_id.size(), number);
@@ -195,16 +195,35 @@ Result<JobRecord> RedisJobStore::create(const JobRecord& job, const std::string&
   }
   const std::string id = job.id.empty() ? new_job_id() : job.id;
   const bool keyed = !idempotency_key.empty();
-  return job_after(lua::create_job,
-                   {job_key(id, "job"), job_key(id, "events"), kSequenceKey, kCreatedKey,
-                    owner_key(job.owner, "created"), kQueuedKey,
-                    owner_key(job.owner, "idempotency:" + idempotency_key), group_key(job.group)},
-                   {calls_.next(), id, job.owner, std::string(phase_name(job.phase)),
-                    std::to_string(job.priority), fmt::format("Created fine-tuning job: {}", id),
-                    std::to_string(keyed ? kIdempotencyWindowMs : 0), job.group, "workers",
-                    std::to_string(job.workers), "min_workers", std::to_string(job.min_workers),
-                    "max_workers", std::to_string(job.max_workers), "spec", json_text(job.spec),
-                    "request", json_text(job.request)});
+  const auto reply =
+      run_script(lua::create_job,
+                 {job_key(id, "job"), job_key(id, "events"), kSequenceKey, kCreatedKey,
+                  owner_key(job.owner, "created"), kQueuedKey,
+                  owner_key(job.owner, "idempotency:" + idempotency_key), group_key(job.group)},
+                 {calls_.next(), id, job.owner, std::string(phase_name(job.phase)),
+                  std::to_string(job.priority), fmt::format("Created fine-tuning job: {}", id),
+                  std::to_string(keyed ? kIdempotencyWindowMs : 0), job.group, "workers",
+                  std::to_string(job.workers), "min_workers", std::to_string(job.min_workers),
+                  "max_workers", std::to_string(job.max_workers), "spec", json_text(job.spec),
+                  "request", json_text(job.request)});
+  if (!reply) return fail(reply.error());
+  const auto answer = answer_of(**reply);
+  if (!answer) return fail(answer.error());
+  const HashFields fields = fields_of(**answer);
+  if (fields.contains("id")) return job_from_hash(fields);  // Made by an earlier call.
+  const auto now = number_of_entry(fields.at("created_at_ms"));
+  return JobRecord{.id = id,
+                   .owner = job.owner,
+                   .group = job.group,
+                   .phase = job.phase,
+                   .priority = job.priority,
+                   .workers = job.workers,
+                   .min_workers = job.min_workers,
+                   .max_workers = job.max_workers,
+                   .created_at_ms = now,
+                   .queued_at_ms = job.phase == JobPhase::kQueued ? now : 0,
+                   .spec = job.spec,
+                   .request = job.request};
 }
 
 Result<JobRecord> RedisJobStore::get(const std::string& id) {

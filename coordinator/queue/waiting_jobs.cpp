@@ -1,8 +1,26 @@
 #include "coordinator/queue/waiting_jobs.h"
 
+#include <initializer_list>
 #include <utility>
 
 namespace tunefleet::coordinator {
+namespace {
+
+nlohmann::json only(const nlohmann::json& object, std::initializer_list<const char*> keys) {
+  nlohmann::json kept = nlohmann::json::object();
+  for (const char* key : keys) {
+    if (object.is_object() && object.contains(key)) kept[key] = object[key];
+  }
+  return kept;
+}
+
+}  // namespace
+
+JobRecord for_plan(JobRecord job) {
+  job.spec = only(job.spec, {"max_minutes"});
+  job.request = only(job.request, {"dataset", "val_dataset"});
+  return job;
+}
 
 std::vector<std::string> WaitingJobs::changed(const std::vector<std::string>& ids,
                                               const std::vector<std::string>& versions) const {
@@ -17,7 +35,7 @@ std::vector<std::string> WaitingJobs::changed(const std::vector<std::string>& id
 void WaitingJobs::take(const std::string& version, JobRecord job) {
   Read& read = read_[job.id];
   read.version = version;
-  read.job = std::move(job);
+  read.job = for_plan(std::move(job));
 }
 
 std::vector<JobRecord> WaitingJobs::settle(const std::vector<std::string>& ids) {

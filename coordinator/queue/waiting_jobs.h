@@ -8,6 +8,10 @@
 
 namespace tunefleet::coordinator {
 
+/// `job` with no more of what its author wrote than those need who look at the whole queue:
+/// max_minutes of the spec, and the files in the request. Thousands are copied each time.
+JobRecord for_plan(JobRecord job);
+
 /// Waiting jobs as they were last read, so that only those have to be read again that have changed.
 /// A job's version is the number of its newest event: every transition tells one. A value.
 class WaitingJobs {

@@ -188,7 +188,7 @@ TEST_P(JobStoreContract, EveryChangeOfWhatWaitsIsSeen) {
   ASSERT_THAT(ids(*again), ElementsAre("ftjob-a"));
   EXPECT_EQ((*again)[0].attempt, 1);
   EXPECT_EQ((*again)[0].not_before_ms, 77);
-  EXPECT_EQ((*again)[0].spec["seed"], 42);
+  EXPECT_EQ((*again)[0].spec, nlohmann::json::object()) << "a plan needs nothing of it";
   ASSERT_TRUE(store_->resume("ftjob-b"));
   EXPECT_THAT(ids(*store_->queued()), ElementsAre("ftjob-a", "ftjob-b"));
 }
