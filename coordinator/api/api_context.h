@@ -14,6 +14,7 @@
 #include "coordinator/api/upload_store.h"
 #include "coordinator/fleet/fleet_service.h"
 #include "coordinator/queue/job_store.h"
+#include "coordinator/serving/serving_pool.h"
 #include "coordinator/webhooks/webhook_service.h"
 
 namespace tunefleet::coordinator {
@@ -29,6 +30,7 @@ struct ApiContext {
   ApiKeys& keys;
   const ModelCatalog& models;
   ModelAccess& model_access;
+  ServingPool& serving;
   std::filesystem::path jobs_directory;
   std::filesystem::path audit_path;
   std::function<int64_t()> now_ms;  ///< Unix milliseconds.
@@ -55,6 +57,7 @@ std::vector<Route> job_routes(const ApiContext& context);
 std::vector<Route> plan_routes(const ApiContext& context);
 std::vector<Route> event_routes(const ApiContext& context);
 std::vector<Route> model_routes(const ApiContext& context);
+std::vector<Route> chat_routes(const ApiContext& context);
 std::vector<Route> fleet_routes(const ApiContext& context);
 std::vector<Route> key_routes(const ApiContext& context);
 std::vector<Route> permission_routes(const ApiContext& context);

@@ -66,6 +66,15 @@ ApiError not_found(std::string message, std::optional<std::string> param) {
   return error;
 }
 
+ApiError unknown_model(const Error& error) {
+  ApiError api = to_api_error(error);
+  if (error.code == ErrorCode::kNotFound) {
+    api.param = "model";
+    api.code = "model_not_found";
+  }
+  return api;
+}
+
 HttpReply error_reply(const ApiError& error) {
   HttpReply reply;
   reply.status = error.status;

@@ -31,6 +31,9 @@ using ApiResult = tl::expected<T, ApiError>;
 ApiError to_api_error(const Error& error);
 ApiError bad_request(std::string message, std::optional<std::string> param = std::nullopt);
 ApiError not_found(std::string message, std::optional<std::string> param = std::nullopt);
+/// A room's error about the model that a request names: as to_api_error(), and for kNotFound with
+/// OpenAI's code, model_not_found.
+ApiError unknown_model(const Error& error);
 HttpReply error_reply(const ApiError& error);
 
 /// return api_fail(bad_request("…"));

@@ -34,6 +34,8 @@ struct HttpRequest {
   /// Hands the body over, at most `max_bytes` of it. kResourceExhausted when it is longer, kTimeout
   /// when it comes too slowly, kInvalidArgument when it is cut short or the receiver said stop.
   std::function<Status(uint64_t max_bytes, const BodyReceiver& receive)> read_body;
+  /// False once the client has gone or the server stops: for handlers that wait for something.
+  std::function<bool()> is_open;
 
   /// The header's value; empty when it is absent. `name` in lower case.
   std::string header(const std::string& name) const;

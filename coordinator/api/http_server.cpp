@@ -281,6 +281,7 @@ class Server final : public HttpServer, private httplib::Server {
     HttpRequest request = to_request(from);
     bool consumed = false;
     request.read_body = body_reader(from, content, consumed);
+    request.is_open = [this] { return !stopping_ && current_stream->is_writable(); };
     HttpReply reply = is_framing_ambiguous(from) ? refusal(400) : answer(request);
     if (has_body(from) && !consumed) current_stream->close_after_reply();
     send_reply(reply, request.id, stopping_, to);

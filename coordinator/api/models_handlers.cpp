@@ -82,15 +82,6 @@ ApiReply list_models(const ApiContext& context, HttpRequest& request) {
   return json_reply(to_openai_page(std::move(items), false));
 }
 
-ApiError unknown_model(const Error& error) {
-  ApiError api = to_api_error(error);
-  if (error.code == ErrorCode::kNotFound) {
-    api.param = "model";
-    api.code = "model_not_found";
-  }
-  return api;
-}
-
 ApiReply get_model(const ApiContext& context, HttpRequest& request) {
   const std::string& id = request.path_values.at("id");
   if (id.starts_with("ft:")) {

@@ -153,6 +153,39 @@ constexpr const char* kSchemas = R"json({
     "data": {"type": "string", "format": "binary"}}},
   "CompleteUpload": {"type": "object", "required": ["part_ids"], "properties": {
     "part_ids": {"type": "array", "items": {"type": "string"}}, "md5": {"type": "string"}}},
+  "ChatMessage": {"type": "object", "required": ["role", "content"], "properties": {
+    "role": {"enum": ["system", "developer", "user", "assistant"]},
+    "content": {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "object",
+      "properties": {"type": {"const": "text"}, "text": {"type": "string"}}}}]}}},
+  "CreateChatCompletion": {"type": "object", "required": ["model", "messages"], "properties": {
+    "model": {"type": "string"},
+    "messages": {"type": "array", "minItems": 1,
+                 "items": {"$ref": "#/components/schemas/ChatMessage"}},
+    "max_tokens": {"type": ["integer", "null"], "minimum": 1},
+    "max_completion_tokens": {"type": ["integer", "null"], "minimum": 1},
+    "temperature": {"type": ["number", "null"], "minimum": 0, "maximum": 2},
+    "top_p": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+    "top_k": {"type": ["integer", "null"], "minimum": 0},
+    "seed": {"type": ["integer", "null"]}, "n": {"enum": [1, null]},
+    "stop": {"oneOf": [{"type": "null"}, {"type": "string"},
+                       {"type": "array", "maxItems": 4, "items": {"type": "string"}}]},
+    "stream": {"type": ["boolean", "null"]},
+    "stream_options": {"type": ["object", "null"], "properties": {
+      "include_usage": {"type": ["boolean", "null"]}}}}},
+  "ChatCompletion": {"type": "object",
+    "description": "With stream, chunks of the same head with a delta in place of the message",
+    "required": ["id", "object", "created", "model", "choices", "usage"],
+    "properties": {
+      "id": {"type": "string"}, "object": {"const": "chat.completion"},
+      "created": {"type": "integer"}, "model": {"type": "string"},
+      "choices": {"type": "array", "items": {"type": "object",
+        "required": ["index", "message", "finish_reason"], "properties": {
+          "index": {"type": "integer"}, "message": {"$ref": "#/components/schemas/ChatMessage"},
+          "finish_reason": {"enum": ["stop", "length"]}}}},
+      "usage": {"type": "object",
+        "required": ["prompt_tokens", "completion_tokens", "total_tokens"], "properties": {
+          "prompt_tokens": {"type": "integer"}, "completion_tokens": {"type": "integer"},
+          "total_tokens": {"type": "integer"}}}}},
   "WebhookEndpoint": {"type": "object", "required": ["id", "object"], "properties": {
     "id": {"type": "string"}, "object": {"type": "string"}, "url": {"type": "string"},
     "name": {"type": ["string", "null"]},

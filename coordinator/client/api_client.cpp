@@ -21,7 +21,8 @@ using nlohmann::json;
 using std::chrono::seconds;
 
 constexpr seconds kConnectTimeout{5};
-constexpr seconds kAnswerTimeout{30};  // The service pings a stream every ten seconds.
+constexpr seconds kAnswerTimeout{30};       // The service pings a stream every ten seconds.
+constexpr seconds kFirstEventTimeout{600};  // A model is loaded first, and others may be ahead.
 constexpr std::chrono::milliseconds kRetryPause{500};
 constexpr int kRetries = 2;
 constexpr size_t kUploadPiece = 256 << 10;
@@ -165,9 +166,43 @@ struct ApiClient::Http {
         {{"Authorization", "Bearer " + address.key}, {"User-Agent", "tunefleet"}});
   }
 
+  /// Sends a request that a stream of events answers.
+  Status follow(httplib::Request request, const ServiceAddress& address,
+                const EventHandler& on_event);
+
   httplib::Client client;
   std::atomic<bool> stopped = false;
 };
+
+Status ApiClient::Http::follow(httplib::Request request, const ServiceAddress& address,
+                               const EventHandler& on_event) {
+  if (stopped) return fail(ErrorCode::kCancelled, "stopped");
+  const BrokenPipeGuard guard;
+  bool wanted_end = false;
+  int status = 0;
+  std::string refusal;
+  EventStreamReader reader([&](const std::string& data) {
+    wanted_end = !on_event(data);
+    return !wanted_end;
+  });
+  request.set_header("Accept", "text/event-stream");
+  request.response_handler = [&](const httplib::Response& response) {
+    status = response.status;
+    return true;
+  };
+  request.content_receiver = [&](const char* data, size_t size, uint64_t, uint64_t) {
+    if (stopped) return false;
+    if (status == 200) return reader.feed({data, size});
+    refusal.append(data, std::min<size_t>(size, kUploadPiece));
+    return refusal.size() < kUploadPiece;
+  };
+  const auto answer = client.send(request);
+  if (stopped) return fail(ErrorCode::kCancelled, "stopped");
+  if (wanted_end) return {};
+  if (status != 0 && status != 200) return fail(error_of_answer(address, status, refusal));
+  if (!answer) return fail(error_of_connection(address, answer.error()));
+  return {};
+}
 
 ApiClient::ApiClient(ServiceAddress address)
     : address_(std::move(address)), http_(std::make_unique<Http>(address_)) {}
@@ -243,32 +278,23 @@ Result<TextPiece> ApiClient::get_text(const std::string& path) {
 }
 
 Status ApiClient::follow(const std::string& path, const EventHandler& on_event) {
-  if (http_->stopped) return fail(ErrorCode::kCancelled, "stopped");
-  const BrokenPipeGuard guard;
-  bool wanted_end = false;
-  int status = 0;
-  std::string refusal;
-  EventStreamReader reader([&](const std::string& data) {
-    wanted_end = !on_event(data);
-    return !wanted_end;
-  });
-  const auto answer = http_->client.Get(
-      path, {{"Accept", "text/event-stream"}},
-      [&](const httplib::Response& response) {
-        status = response.status;
-        return true;
-      },
-      [&](const char* data, size_t size) {
-        if (http_->stopped) return false;
-        if (status == 200) return reader.feed({data, size});
-        refusal.append(data, std::min<size_t>(size, kUploadPiece));
-        return refusal.size() < kUploadPiece;
-      });
-  if (http_->stopped) return fail(ErrorCode::kCancelled, "stopped");
-  if (wanted_end) return {};
-  if (status != 0 && status != 200) return fail(error_of_answer(address_, status, refusal));
-  if (!answer) return fail(error_of_connection(address_, answer.error()));
-  return {};
+  httplib::Request request;
+  request.method = "GET";
+  request.path = path;
+  return http_->follow(std::move(request), address_, on_event);
+}
+
+Status ApiClient::post_and_follow(const std::string& path, const json& body,
+                                  const EventHandler& on_event) {
+  httplib::Request request;
+  request.method = "POST";
+  request.path = path;
+  request.body = to_line(body);
+  request.set_header("Content-Type", "application/json");
+  http_->client.set_read_timeout(kFirstEventTimeout);
+  auto followed = http_->follow(std::move(request), address_, on_event);
+  http_->client.set_read_timeout(kAnswerTimeout);
+  return followed;
 }
 
 void ApiClient::stop() {

@@ -49,6 +49,10 @@ class ApiClient {
   /// Follows a stream of events until it ends, the handler stops it, or nothing has come for half a
   /// minute.
   Status follow(const std::string& path, const EventHandler& on_event);
+  /// Sends `body` and follows the stream that answers it, likewise; its first event may take ten
+  /// minutes.
+  Status post_and_follow(const std::string& path, const nlohmann::json& body,
+                         const EventHandler& on_event);
   /// Ends a call of follow(), which then returns kCancelled, as every later call does. From any
   /// thread.
   void stop();

@@ -1,4 +1,5 @@
 #include "coordinator/client/adapter_commands.h"
+#include "coordinator/client/chat_command.h"
 #include "coordinator/client/command.h"
 #include "coordinator/client/coordinator_command.h"
 #include "coordinator/client/job_commands.h"
@@ -25,6 +26,7 @@ const std::vector<Command>& commands() {
       {"pause", "Stop a job until it is resumed", &run_pause},
       {"resume", "Let a paused job go on", &run_resume},
       {"models", "List models, or import one from a GGUF file", &run_models},
+      {"chat", "Let a model of the service answer a prompt", &run_chat},
       {"tuners", "List the tuners a job can train, and their options", &run_tuners},
       {"adapters", "Look at adapters on disk, and combine them", &run_adapters},
       {"merge", "Write a model with adapters merged into its weights", &run_merge},

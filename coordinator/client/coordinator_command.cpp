@@ -11,6 +11,7 @@
 #include "coordinator/client/coordinator_service.h"
 #include "coordinator/client/data_lock.h"
 #include "coordinator/client/rate_options.h"
+#include "coordinator/client/serving_options.h"
 #include "coordinator/client/stop_signal.h"
 #include "coordinator/client/webhook_options.h"
 #include "proto/log.h"
@@ -68,6 +69,7 @@ int run_coordinator(int argc, char** argv) {
   add_webhook_options(app, options.webhook_policy);
   add_rate_options(app, options.limits);
   add_tenant_option(app, options.tenants);
+  add_serving_options(app, options.serving);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -5,10 +5,12 @@
 
 #include <array>
 #include <chrono>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "coordinator/api/private_directory.h"
+#include "coordinator/client/sibling_command.h"
 #include "coordinator/fleet/tenant_policies.h"
 #include "proto/log.h"
 #include "storage/atomic_file.h"
@@ -28,6 +30,15 @@ std::string place_of(const std::filesystem::path& data) {
   std::array<char, 256> host{};
   ::gethostname(host.data(), host.size() - 1);
   return fmt::format("{}:{}", host.data(), data.string());
+}
+
+/// The program whose children answer conversations; empty when there is none.
+std::vector<std::string> serving_program() {
+  const char* named = std::getenv("TUNEFLEET_TRAINER");
+  if (named != nullptr && *named != '\0') return {named, "serve"};
+  const auto beside = sibling_program("tunefleet-trainer");
+  if (!beside) return {};
+  return {beside->string(), "serve"};
 }
 
 /// Where a job goes whose ranks have gone with the service, and what is said about it.
@@ -98,6 +109,11 @@ Status CoordinatorService::open() {
                                    *store_);
   if (!fleet) return fail("starting the fleet", fleet.error());
   fleet_ = std::move(*fleet);
+  options_.serving.log = options_.data / "serving.log";
+  if (options_.serving.program.empty() && options_.serving.max_servers > 0) {
+    options_.serving.program = serving_program();
+  }
+  serving_ = std::make_unique<ServingPool>(options_.serving);
   auto api = ApiServer::start({.host = options_.host, .port = options_.port},
                               {.jobs = *store_,
                                .fleet = *fleet_,
@@ -107,6 +123,7 @@ Status CoordinatorService::open() {
                                .keys = *keys_,
                                .models = *models_,
                                .model_access = *model_access_,
+                               .serving = *serving_,
                                .jobs_directory = jobs_directory,
                                .audit_path = options_.data / "audit.jsonl",
                                .now_ms = now_ms,
@@ -133,6 +150,7 @@ void CoordinatorService::forget() const {
 
 void CoordinatorService::stop() {
   if (webhooks_) webhooks_->stop();  // Before the API: it also ends tests that a request waits for.
+  if (serving_) serving_->stop();    // Likewise: requests wait for their answers.
   if (api_) api_->stop();
   api_.reset();
   fleet_.reset();

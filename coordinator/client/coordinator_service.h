@@ -8,6 +8,7 @@
 #include "coordinator/fleet/fleet_service.h"
 #include "coordinator/outbound/outbound_guard.h"
 #include "coordinator/queue/job_store.h"
+#include "coordinator/serving/serving_pool.h"
 #include "coordinator/webhooks/webhook_service.h"
 #include "proto/result.h"
 
@@ -24,13 +25,15 @@ struct CoordinatorOptions {
   RateLimits limits{};
   std::filesystem::path
       tenants;  ///< Weights and quotas (fleet/tenant_policies.h); empty: all alike.
+  ServingOptions serving{};  ///< Its log is <data>/serving.log; of an empty program see start().
 };
 
 /// The coordinator inside this process: the store, the fleet and the API, with their threads.
 class CoordinatorService {
  public:
   /// Makes what is missing under the data directory, connects, binds. The error says which part
-  /// failed and why.
+  /// failed and why. Models are served by the tunefleet-trainer beside this program (or what
+  /// TUNEFLEET_TRAINER names) when `serving` names no program; without one they are not.
   static Result<std::unique_ptr<CoordinatorService>> start(const CoordinatorOptions& options);
   ~CoordinatorService();
 
@@ -62,6 +65,7 @@ class CoordinatorService {
   std::unique_ptr<ModelCatalog> models_;
   std::unique_ptr<ModelAccess> model_access_;
   std::unique_ptr<FleetService> fleet_;
+  std::unique_ptr<ServingPool> serving_;
   std::unique_ptr<ApiServer> api_;
 };
 

@@ -19,6 +19,7 @@
 #include "coordinator/client/command.h"
 #include "coordinator/client/data_lock.h"
 #include "coordinator/client/rate_options.h"
+#include "coordinator/client/serving_options.h"
 #include "coordinator/client/stop_signal.h"
 #include "coordinator/client/supervisor.h"
 #include "coordinator/client/webhook_options.h"
@@ -143,6 +144,7 @@ int run_up(int argc, char** argv) {
                  "Use this Redis (unix:///path or redis://host:port/db) instead of a private one");
   add_rate_options(app, options.coordinator.limits);
   add_tenant_option(app, options.coordinator.tenants);
+  add_serving_options(app, options.coordinator.serving);
   app.add_flag("--detach", in_background,
                "Return when the service runs; stop it with `tunefleet down`");
   add_webhook_options(app, options.coordinator.webhook_policy);

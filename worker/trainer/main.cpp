@@ -6,6 +6,7 @@
 #include <iostream>
 
 #include "proto/log.h"
+#include "worker/serve/serve_command.h"
 #include "worker/trainer/adapter_command_line.h"
 #include "worker/trainer/generate_command.h"
 #include "worker/trainer/logits_command.h"
@@ -85,6 +86,26 @@ void add_logits(CLI::App& app, LogitsRequest& request) {
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
 }
 
+void add_serve(CLI::App& app, tunefleet::serve::ChatModelOptions& options,
+               std::function<tunefleet::Status()>& chosen) {
+  auto* serve = app.add_subcommand(
+      "serve", "Keep a model loaded and answer conversations on stdin (proto/serve_lines.md)");
+  serve->add_option("--model", options.model, "Hugging Face directory of the base model")
+      ->required();
+  serve->add_option("--adapters", options.adapters, "Adapters that stay loaded")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  serve->add_option("--dtype", options.dtype, "float32 or bfloat16 [the model's own]");
+  serve->add_option("--device", options.device, "auto, cpu or cuda")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+  serve->callback([&] {
+    chosen = [&options] {
+      tunefleet::serve::serve_chats(options);
+      return tunefleet::Status{};
+    };
+  });
+}
+
 int finish(const tunefleet::Status& status) {
   if (status) return 0;
   tunefleet::log::error(status.error().message);
@@ -113,6 +134,8 @@ int main(int argc, char** argv) {
   add_run(app, run);
   add_generate(app, generate);
   add_logits(app, logits);
+  tunefleet::serve::ChatModelOptions serve;
+  add_serve(app, serve, chosen);
   add_adapter_commands(app, chosen);
   try {
     app.parse(argc, argv);

@@ -1,5 +1,7 @@
 #include "worker/trainer/model_setup.h"
 
+#include <map>
+
 #include "tuners/adapter_files.h"
 #include "tuners/full_adapter.h"
 #include "tuners/swift.h"
@@ -41,21 +43,38 @@ Result<std::unique_ptr<tuners::SwiftModel>> attach_adapters(models::Decoder& mod
                                                             const std::string& directory) {
   auto swift = std::make_unique<tuners::SwiftModel>(model);
   if (directory.empty()) return swift;
-  if (is_whole_model(directory)) {
-    if (auto status = attach_full(*swift, {}, directory, /*trainable=*/false); !status)
-      return fail(status.error());
-    return swift;
-  }
-  if (auto status = tuners::Swift::from_pretrained(*swift, directory, {}, /*trainable=*/false);
-      !status) {
-    return fail(status.error());
-  }
+  if (const auto names = add_adapters(*swift, directory, ""); !names) return fail(names.error());
   return swift;
 }
 
+Result<std::vector<std::string>> add_adapters(tuners::SwiftModel& swift,
+                                              const std::filesystem::path& directory,
+                                              const std::string& prefix) {
+  if (is_whole_model(directory)) {
+    const std::string name = prefix + "default";
+    if (auto status = attach_full(swift, {}, directory, /*trainable=*/false, name); !status)
+      return fail(status.error());
+    return std::vector{name};
+  }
+  const auto stored = tuners::list_adapters(directory);
+  if (!stored) return fail(stored.error());
+  std::vector<std::string> names;
+  std::map<std::string, std::string> renamed;
+  for (const auto& each : *stored) {
+    names.push_back(prefix + each.name);
+    renamed.emplace(each.name, names.back());
+  }
+  if (auto status = tuners::Swift::from_pretrained(swift, directory, renamed, /*trainable=*/false);
+      !status) {
+    return fail(status.error());
+  }
+  return names;
+}
+
 Status attach_full(tuners::SwiftModel& swift, const tuners::FullOptions& options,
-                   const std::optional<std::filesystem::path>& values, bool trainable) {
-  auto adapter = tuners::FullAdapter::make(options, {.base = swift.base(), .name = "default"});
+                   const std::optional<std::filesystem::path>& values, bool trainable,
+                   const std::string& name) {
+  auto adapter = tuners::FullAdapter::make(options, {.base = swift.base(), .name = name});
   if (!adapter) return fail("full tuning", adapter.error());
   if (values) {
     if (auto status = (*adapter)->load(*values); !status) return status;

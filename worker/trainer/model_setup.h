@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "proto/result.h"
 #include "tuners/config/full_options.h"
@@ -23,9 +24,17 @@ Result<std::unique_ptr<models::Decoder>> load_base(const std::filesystem::path& 
 Result<std::unique_ptr<tuners::SwiftModel>> attach_adapters(models::Decoder& model,
                                                             const std::string& directory);
 
-/// Full tuning on the model, as its adapter "default": with the values of the checkpoint `values` if
+/// Puts the adapters in `directory` on a model that may have others, and activates them. Their
+/// names on the model, which are returned, are `prefix` and the stored name. On an error nothing
+/// has been added.
+Result<std::vector<std::string>> add_adapters(tuners::SwiftModel& swift,
+                                              const std::filesystem::path& directory,
+                                              const std::string& prefix);
+
+/// Full tuning on the model, as its adapter `name`: with the values of the checkpoint `values` if
 /// there is one, else with the base's.
 Status attach_full(tuners::SwiftModel& swift, const tuners::FullOptions& options,
-                   const std::optional<std::filesystem::path>& values, bool trainable);
+                   const std::optional<std::filesystem::path>& values, bool trainable,
+                   const std::string& name = "default");
 
 }  // namespace tunefleet::trainer

@@ -51,6 +51,8 @@ ApiTest::ApiTest() {
   other_key_ = keys_->create({.owner = "someone"})->key;
   models_ = std::make_unique<ModelCatalog>(directory_.path() / "models");
   model_access_ = ModelAccess::open(directory_.path() / "model_access.json", now_s).value();
+  serving_ = std::make_unique<ServingPool>(
+      ServingOptions{.program = {FAKE_MODEL_SERVER}, .log = directory_.path() / "serving.log"});
   serve({});
 }
 
@@ -64,6 +66,7 @@ void ApiTest::serve(const RateLimits& limits) {
                                   .keys = *keys_,
                                   .models = *models_,
                                   .model_access = *model_access_,
+                                  .serving = *serving_,
                                   .jobs_directory = directory_.path() / "jobs",
                                   .audit_path = directory_.path() / "audit.jsonl",
                                   .now_ms = [this] { return now_ms_.load(); },

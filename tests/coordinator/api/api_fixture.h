@@ -174,6 +174,7 @@ class ApiTest : public testing::Test {
   std::unique_ptr<ApiKeys> keys_;
   std::unique_ptr<ModelCatalog> models_;
   std::unique_ptr<ModelAccess> model_access_;
+  std::unique_ptr<ServingPool> serving_;
   std::unique_ptr<ApiServer> server_;
   std::string key_;
   std::string other_key_;

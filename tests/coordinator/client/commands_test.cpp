@@ -68,7 +68,7 @@ class Commands : public testing::Test {
 
 TEST_F(Commands, EachHasHelpWithAnExampleAndTheExitCodes) {
   for (const auto* name : {"submit", "jobs", "watch", "logs", "cancel", "models", "fleet", "tuners",
-                           "adapters", "keys"}) {
+                           "adapters", "keys", "chat"}) {
     const auto outcome = run({name, "--help"});
     EXPECT_EQ(outcome.code, kExitOk) << name;
     EXPECT_THAT(outcome.out, AllOf(HasSubstr("Example: tunefleet " + std::string(name)),
@@ -216,6 +216,26 @@ TEST_F(Commands, ImportRefusesWhatIsNoGgufFile) {
   EXPECT_THAT(outcome.err, HasSubstr("m.gguf"));
   EXPECT_EQ(run({"models", "import", file, "--name", "../x"}).code, kExitUsage);
   EXPECT_EQ(run({"models", "import", (directory_ / "gone.gguf").string()}).code, kExitUsage);
+}
+
+TEST_F(Commands, ChatPrintsTheAnswerAsItComes) {
+  EXPECT_EQ(run({"chat", "base", "hello"}).out, "you said hello\n");
+  const auto lines = run({"chat", "base", "hello", "--json"}).out;
+  EXPECT_EQ(json::parse(lines.substr(0, lines.find('\n')))["choices"][0]["delta"]["content"],
+            "you said ");
+  const auto unknown = run({"chat", "unknown", "hello"});
+  EXPECT_EQ(unknown.code, kExitUsage);
+  EXPECT_THAT(unknown.err, HasSubstr("no such model: unknown"));
+}
+
+TEST_F(Commands, ChatTellsAnAnswerThatIsNotWhole) {
+  const auto broken = run({"chat", "base", "break"});
+  EXPECT_EQ(broken.code, kExitUnavailable);
+  EXPECT_EQ(broken.out, "you said \n");
+  EXPECT_THAT(broken.err, HasSubstr("cut short"));
+  const auto died = run({"chat", "base", "die"});
+  EXPECT_EQ(died.code, kExitUnavailable);
+  EXPECT_THAT(died.err, HasSubstr("the model's server died"));
 }
 
 TEST_F(Commands, LogsPrintsAllPieces) {

@@ -107,6 +107,8 @@ class FakeService {
     server_.Delete("/v1/keys/key-1", [](const auto&, auto& response) {
       answer(response, {{"id", "key-1"}, {"deleted", true}});
     });
+    server_.Post("/v1/chat/completions",
+                 [](const auto& request, auto& response) { chat(request, response); });
     server_.Get("/v1/fine_tuning/jobs",
                 [this](const auto& request, auto& response) { list(request, response); });
     server_.Post("/v1/fine_tuning/jobs",
@@ -129,6 +131,22 @@ class FakeService {
     server_.set_error_handler([](const httplib::Request&, httplib::Response& response) {
       if (response.body.empty()) refuse(response, response.status, "no such job: nobody");
     });
+  }
+
+  /// Says the last message back in two chunks; "break" ends after the first, "die" with an error.
+  static void chat(const httplib::Request& request, httplib::Response& response) {
+    const auto body = nlohmann::json::parse(request.body);
+    if (body["model"] == "unknown") return refuse(response, 404, "no such model: unknown");
+    const std::string said = body["messages"].back()["content"];
+    const auto chunk = [](const std::string& text) {
+      const nlohmann::json choice{{"index", 0}, {"delta", {{"content", text}}}};
+      return "data: " + nlohmann::json{{"choices", nlohmann::json::array({choice})}}.dump() +
+             "\n\n";
+    };
+    std::string text = ": ping\n\n" + chunk("you said ");
+    if (said == "die") text += "data: {\"error\":{\"message\":\"the model's server died\"}}\n\n";
+    if (said != "die" && said != "break") text += chunk(said) + "data: [DONE]\n\n";
+    response.set_content(text, "text/event-stream");
   }
 
   void show(httplib::Response& response) {
