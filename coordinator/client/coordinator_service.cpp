@@ -63,6 +63,9 @@ Status CoordinatorService::open() {
   auto store = open_redis_job_store(options_.redis);
   if (!store) return fail("opening the job store", store.error());
   store_ = std::move(*store);
+  auto sweep_store = open_redis_sweep_store(options_.redis);
+  if (!sweep_store) return fail("opening the sweeps", sweep_store.error());
+  sweep_store_ = std::move(*sweep_store);
   if (const auto answered = store_->ping(); !answered) {
     return fail("opening the job store", answered.error());
   }
@@ -98,8 +101,10 @@ Status CoordinatorService::open() {
                                    *store_);
   if (!fleet) return fail("starting the fleet", fleet.error());
   fleet_ = std::move(*fleet);
+  sweeps_ = std::make_unique<SweepService>(*store_, *sweep_store_, [this] { fleet_->wake(); });
   auto api = ApiServer::start({.host = options_.host, .port = options_.port},
                               {.jobs = *store_,
+                               .sweeps = *sweep_store_,
                                .fleet = *fleet_,
                                .files = *files_,
                                .uploads = *uploads_,
@@ -110,6 +115,7 @@ Status CoordinatorService::open() {
                                .jobs_directory = jobs_directory,
                                .audit_path = options_.data / "audit.jsonl",
                                .now_ms = now_ms,
+                               .wake_sweeps = [this] { sweeps_->wake(); },
                                .limits = options_.limits});
   if (!api) return fail("starting the API", api.error());
   api_ = std::move(*api);
@@ -135,6 +141,7 @@ void CoordinatorService::stop() {
   if (webhooks_) webhooks_->stop();  // Before the API: it also ends tests that a request waits for.
   if (api_) api_->stop();
   api_.reset();
+  sweeps_.reset();  // It wakes the fleet.
   fleet_.reset();
 }
 

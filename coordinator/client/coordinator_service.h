@@ -8,6 +8,8 @@
 #include "coordinator/fleet/fleet_service.h"
 #include "coordinator/outbound/outbound_guard.h"
 #include "coordinator/queue/job_store.h"
+#include "coordinator/queue/sweep_store.h"
+#include "coordinator/sweep/sweep_service.h"
 #include "coordinator/webhooks/webhook_service.h"
 #include "proto/result.h"
 
@@ -55,6 +57,7 @@ class CoordinatorService {
   CoordinatorOptions options_;
   // In the order they are built; the last ones use the first.
   std::unique_ptr<JobStore> store_;
+  std::unique_ptr<SweepStore> sweep_store_;
   std::unique_ptr<ApiKeys> keys_;
   std::unique_ptr<FileStore> files_;
   std::unique_ptr<UploadStore> uploads_;
@@ -62,6 +65,7 @@ class CoordinatorService {
   std::unique_ptr<ModelCatalog> models_;
   std::unique_ptr<ModelAccess> model_access_;
   std::unique_ptr<FleetService> fleet_;
+  std::unique_ptr<SweepService> sweeps_;
   std::unique_ptr<ApiServer> api_;
 };
 
