@@ -125,6 +125,14 @@ TEST_F(SweepsApiTest, CancellingStopsWhatWaits) {
   EXPECT_EQ(body_of(cancel())["status"], "cancelled");
 }
 
+TEST_F(SweepsApiTest, ItsDataSetStaysUntilItsLastJobIsMade) {
+  const json request = good_request();
+  made(request);
+  const std::string path = "/v1/files/" + request["training_file"].get<std::string>();
+  const json error = error_of(client().Delete(path), 409);
+  EXPECT_NE(error["message"].get<std::string>().find("ftsweep-"), std::string::npos) << error;
+}
+
 TEST_F(SweepsApiTest, IsNobodyElses) {
   const std::string id = made(good_request())["id"];
   httplib::Client other = client(other_key_);
