@@ -14,6 +14,7 @@
 #include "coordinator/api/upload_store.h"
 #include "coordinator/fleet/fleet_service.h"
 #include "coordinator/queue/job_store.h"
+#include "coordinator/queue/sweep_store.h"
 #include "coordinator/serving/serving_pool.h"
 #include "coordinator/webhooks/webhook_service.h"
 
@@ -23,6 +24,7 @@ namespace tunefleet::coordinator {
 /// thread.
 struct ApiContext {
   JobStore& jobs;
+  SweepStore& sweeps;
   FleetService& fleet;
   FileStore& files;
   UploadStore& uploads;
@@ -33,7 +35,8 @@ struct ApiContext {
   ServingPool& serving;
   std::filesystem::path jobs_directory;
   std::filesystem::path audit_path;
-  std::function<int64_t()> now_ms;  ///< Unix milliseconds.
+  std::function<int64_t()> now_ms;    ///< Unix milliseconds.
+  std::function<void()> wake_sweeps;  ///< Look at the sweeps now. Any thread.
   RateLimits limits{};
 
   /// What a job of a request may name.
@@ -55,6 +58,7 @@ std::vector<Route> upload_routes(const ApiContext& context);
 std::vector<Route> webhook_routes(const ApiContext& context);
 std::vector<Route> job_routes(const ApiContext& context);
 std::vector<Route> plan_routes(const ApiContext& context);
+std::vector<Route> sweep_routes(const ApiContext& context);
 std::vector<Route> event_routes(const ApiContext& context);
 std::vector<Route> model_routes(const ApiContext& context);
 std::vector<Route> chat_routes(const ApiContext& context);

@@ -9,8 +9,9 @@ namespace {
 
 std::vector<Route> all_routes(const ApiContext& context) {
   std::vector<Route> routes;
-  for (auto make : {file_routes, upload_routes, job_routes, plan_routes, event_routes, model_routes,
-                    permission_routes, chat_routes, key_routes, webhook_routes, fleet_routes}) {
+  for (auto make : {file_routes, upload_routes, job_routes, plan_routes, sweep_routes, event_routes,
+                    model_routes, permission_routes, chat_routes, key_routes, webhook_routes,
+                    fleet_routes}) {
     for (auto& route : make(context)) routes.push_back(std::move(route));
   }
   return with_openapi_document(std::move(routes));

@@ -146,24 +146,33 @@ ApiReply get_content(const ApiContext& context, HttpRequest& request) {
   return reply;
 }
 
-bool uses_file(const JobRecord& job, const std::string& id) {
+/// `request`: a job's.
+bool uses_file(const json& request, const std::string& id) {
   for (const char* key : {"dataset", "val_dataset"}) {
-    const auto found = job.request.find(key);
-    if (found == job.request.end() || !found->is_array()) continue;
+    const auto found = request.find(key);
+    if (found == request.end() || !found->is_array()) continue;
     if (std::find(found->begin(), found->end(), json(id)) != found->end()) return true;
   }
   return false;
 }
 
-/// A job reads its data when it starts, and again when it is started anew.
-ApiResult<std::string> unfinished_user_of(JobStore& jobs, const std::string& id) {
-  const auto queued = jobs.queued();
+/// A job reads its data when it starts, and again when it is started anew; a sweep's jobs are made
+/// one after the other.
+ApiResult<std::string> unfinished_user_of(const ApiContext& context, const std::string& id) {
+  const auto queued = context.jobs.queued();
   if (!queued) return api_fail(to_api_error(queued.error()));
-  const auto running = jobs.running();
+  const auto running = context.jobs.running();
   if (!running) return api_fail(to_api_error(running.error()));
   for (const auto* group : {&*queued, &*running}) {
     for (const JobRecord& job : *group) {
-      if (uses_file(job, id)) return job.id;
+      if (uses_file(job.request, id)) return job.id;
+    }
+  }
+  const auto sweeps = context.sweeps.unfinished();
+  if (!sweeps) return api_fail(to_api_error(sweeps.error()));
+  for (const SweepRecord& sweep : *sweeps) {
+    for (const json& trial : sweep.trials) {
+      if (uses_file(trial.at("request"), id)) return sweep.id;
     }
   }
   return std::string();
@@ -172,7 +181,7 @@ ApiResult<std::string> unfinished_user_of(JobStore& jobs, const std::string& id)
 ApiReply delete_file(const ApiContext& context, HttpRequest& request) {
   const auto file = find_file(context, request);
   if (!file) return api_fail(file.error());
-  const auto user = unfinished_user_of(context.jobs, file->id);
+  const auto user = unfinished_user_of(context, file->id);
   if (!user) return api_fail(user.error());
   if (!user->empty()) {
     return api_fail(to_api_error(

@@ -91,6 +91,24 @@ constexpr const char* kSchemas = R"json({
           "pending_reason": {"type": ["string", "null"]},
           "estimated_start": {"type": ["integer", "null"]}}},
       "spec": {"type": "object"}}},
+  "CreateSweep": {"type": "object", "required": ["model", "sweep"],
+    "description": "A job's body, and what differs between the jobs", "properties": {
+      "model": {"type": "string"}, "sweep": {"type": "object", "required": ["parameters"],
+        "properties": {"parameters": {"type": "object"}, "strategy": {"enum": ["grid", "random"]},
+          "samples": {"type": "integer"}, "seed": {"type": "integer"},
+          "metric": {"enum": ["eval_loss", "loss"]}, "halving": {"type": ["object", "null"]},
+          "max_parallel": {"type": "integer"}}}}},
+  "Sweep": {"type": "object",
+    "required": ["id", "object", "created_at", "finished_at", "status", "model", "sweep", "metric",
+                 "halving", "max_parallel", "job_count"],
+    "properties": {
+      "id": {"type": "string"}, "object": {"const": "fine_tuning.sweep"},
+      "created_at": {"type": "integer"}, "finished_at": {"type": ["integer", "null"]},
+      "status": {"enum": ["running", "cancelling", "succeeded", "failed", "cancelled"]},
+      "model": {"type": "string"}, "sweep": {"type": "object"}, "metric": {"type": "string"},
+      "halving": {"type": ["object", "null"]}, "max_parallel": {"type": "integer"},
+      "job_count": {"type": "integer"}, "jobs": {"type": "array", "items": {"type": "object"}},
+      "best": {"type": ["object", "null"]}}},
   "Event": {"type": "object",
     "required": ["id", "object", "created_at", "level", "message", "type", "number"],
     "properties": {
@@ -218,8 +236,8 @@ json page_of(const char* item) {
 
 json all_schemas() {
   json schemas = json::parse(kSchemas);
-  for (const char* item :
-       {"File", "Job", "Event", "Checkpoint", "Model", "Permission", "Key", "WebhookEndpoint"}) {
+  for (const char* item : {"File", "Job", "Event", "Checkpoint", "Model", "Permission", "Key",
+                           "Sweep", "WebhookEndpoint"}) {
     schemas[std::string(item) + "Page"] = page_of(item);
   }
   return schemas;

@@ -100,7 +100,9 @@ json memory_json(const JobSpec& spec, const tuners::ModelShapes& model, const js
         {"optimizer", memory.optimizer ? json(*memory.optimizer) : json()},
         {"activations", memory.activations}}},
       {"tokens_per_pass", tokens},
-      {"note", fmt::format("for rows of at most {} tokens", row)},
+      {"note", fmt::format("at most, for rows of {} tokens, {}", row,
+                           row < limit ? "as many as the longest has bytes or ids"
+                                       : "the most that are taken")},
       {"unknown", total ? json() : json("GaLore's state is as large as the projectors it finds")}};
 }
 

@@ -8,6 +8,7 @@
 #include "coordinator/client/plan_command.h"
 #include "coordinator/client/sibling_command.h"
 #include "coordinator/client/submit_command.h"
+#include "coordinator/client/sweep_command.h"
 #include "coordinator/client/tuner_commands.h"
 #include "coordinator/client/up_command.h"
 
@@ -19,6 +20,7 @@ const std::vector<Command>& commands() {
       {"down", "Stop the service of a data directory", &run_down},
       {"submit", "Submit a fine-tuning job", &run_submit},
       {"plan", "Tell what a job would take, without submitting it", &run_plan},
+      {"sweep", "Submit jobs that differ in some values, or tell about them", &run_sweep},
       {"jobs", "List your jobs", &run_jobs},
       {"watch", "Follow a job until it ends", &run_watch},
       {"logs", "Print what a job's ranks have written", &run_logs},

@@ -52,6 +52,11 @@ std::pair<JobPhase, TransitionChange> interrupted(StopReason stop) {
   return {phase, std::move(change)};
 }
 
+/// Without a file all tenants are alike.
+Result<std::vector<TenantPolicy>> tenants_of(const std::filesystem::path& file) {
+  return file.empty() ? Result<std::vector<TenantPolicy>>{} : read_tenant_policies(file);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<CoordinatorService>> CoordinatorService::start(
@@ -74,6 +79,9 @@ Status CoordinatorService::open() {
   auto store = open_redis_job_store(options_.redis);
   if (!store) return fail("opening the job store", store.error());
   store_ = std::move(*store);
+  auto sweep_store = open_redis_sweep_store(options_.redis);
+  if (!sweep_store) return fail("opening the sweeps", sweep_store.error());
+  sweep_store_ = std::move(*sweep_store);
   if (const auto answered = store_->ping(); !answered) {
     return fail("opening the job store", answered.error());
   }
@@ -95,17 +103,13 @@ Status CoordinatorService::open() {
   auto access = ModelAccess::open(options_.data / "model_access.json", now_s);
   if (!access) return fail("opening the models' permissions", access.error());
   model_access_ = std::move(*access);
-  std::vector<TenantPolicy> tenants;
-  if (!options_.tenants.empty()) {
-    auto read = read_tenant_policies(options_.tenants);
-    if (!read) return fail("reading the tenants", read.error());
-    tenants = *std::move(read);
-  }
+  auto tenants = tenants_of(options_.tenants);
+  if (!tenants) return fail("reading the tenants", tenants.error());
   auto fleet = FleetService::start({.place = place_of(options_.data),
                                     .endpoint = options_.fleet_endpoint,
                                     .keys_directory = options_.data / "keys",
                                     .jobs_directory = jobs_directory,
-                                    .tenants = std::move(tenants)},
+                                    .tenants = *std::move(tenants)},
                                    *store_);
   if (!fleet) return fail("starting the fleet", fleet.error());
   fleet_ = std::move(*fleet);
@@ -114,8 +118,10 @@ Status CoordinatorService::open() {
     options_.serving.program = serving_program();
   }
   serving_ = std::make_unique<ServingPool>(options_.serving);
+  sweeps_ = std::make_unique<SweepService>(*store_, *sweep_store_, [this] { fleet_->wake(); });
   auto api = ApiServer::start({.host = options_.host, .port = options_.port},
                               {.jobs = *store_,
+                               .sweeps = *sweep_store_,
                                .fleet = *fleet_,
                                .files = *files_,
                                .uploads = *uploads_,
@@ -127,6 +133,7 @@ Status CoordinatorService::open() {
                                .jobs_directory = jobs_directory,
                                .audit_path = options_.data / "audit.jsonl",
                                .now_ms = now_ms,
+                               .wake_sweeps = [this] { sweeps_->wake(); },
                                .limits = options_.limits});
   if (!api) return fail("starting the API", api.error());
   api_ = std::move(*api);
@@ -153,6 +160,7 @@ void CoordinatorService::stop() {
   if (serving_) serving_->stop();    // Likewise: requests wait for their answers.
   if (api_) api_->stop();
   api_.reset();
+  sweeps_.reset();  // It wakes the fleet.
   fleet_.reset();
 }
 

@@ -8,7 +8,9 @@
 #include "coordinator/fleet/fleet_service.h"
 #include "coordinator/outbound/outbound_guard.h"
 #include "coordinator/queue/job_store.h"
+#include "coordinator/queue/sweep_store.h"
 #include "coordinator/serving/serving_pool.h"
+#include "coordinator/sweep/sweep_service.h"
 #include "coordinator/webhooks/webhook_service.h"
 #include "proto/result.h"
 
@@ -24,7 +26,7 @@ struct CoordinatorOptions {
   OutboundPolicy webhook_policy;  ///< What users' webhooks may call beyond public https.
   RateLimits limits{};
   std::filesystem::path
-      tenants;  ///< Weights and quotas (fleet/tenant_policies.h); empty: all alike.
+      tenants;               ///< Weights and quotas (fleet/tenant_policies.h); empty: all alike.
   ServingOptions serving{};  ///< Its log is <data>/serving.log; of an empty program see start().
 };
 
@@ -58,6 +60,7 @@ class CoordinatorService {
   CoordinatorOptions options_;
   // In the order they are built; the last ones use the first.
   std::unique_ptr<JobStore> store_;
+  std::unique_ptr<SweepStore> sweep_store_;
   std::unique_ptr<ApiKeys> keys_;
   std::unique_ptr<FileStore> files_;
   std::unique_ptr<UploadStore> uploads_;
@@ -66,6 +69,7 @@ class CoordinatorService {
   std::unique_ptr<ModelAccess> model_access_;
   std::unique_ptr<FleetService> fleet_;
   std::unique_ptr<ServingPool> serving_;
+  std::unique_ptr<SweepService> sweeps_;
   std::unique_ptr<ApiServer> api_;
 };
 

@@ -48,8 +48,8 @@ std::string trainable_line(const json& trainable) {
       fmt::format("{} of {} numbers ({:.2f} %)", grouped_number(*total), grouped_number(*of),
                   100.0 * static_cast<double>(*total) / static_cast<double>(*of));
   const json tuners = field_at(trainable, "tuners");
+  if (tuners.size() < 2) return line;
   for (const auto& tuner : tuners) {
-    if (tuners.size() < 2) break;
     line += fmt::format(", {} {}", printable(text_at(tuner, "name")),
                         grouped_number(whole_at(tuner, "numbers").value_or(0)));
   }

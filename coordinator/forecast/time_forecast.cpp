@@ -11,6 +11,7 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kNewest = 20;
+constexpr double kMsPerSecond = 1000.0;
 
 /// Names and types of the tuners, without their options.
 json tuners_of(const json& spec) {
@@ -57,14 +58,13 @@ SpeedHistory speed_of_jobs_like(const json& spec, const std::vector<JobRecord>& 
   std::ranges::sort(like, std::greater(), &JobRecord::created_at_ms);
   like.resize(std::min(like.size(), kNewest));
   if (like.empty()) return {};
-  std::vector<double> speeds;
+  double device_s = 0.0;
+  double rows = 0.0;
   for (const JobRecord* job : like) {
-    const double rows = number_of(job->result, "step", 1) * rows_per_step(*job);
-    speeds.push_back(static_cast<double>(job->device_ms) / 1e3 / rows);
+    device_s += static_cast<double>(job->device_ms) / kMsPerSecond;
+    rows += number_of(job->result, "step", 1) * rows_per_step(*job);
   }
-  const auto middle = speeds.begin() + static_cast<std::ptrdiff_t>(speeds.size() / 2);
-  std::ranges::nth_element(speeds, middle);
-  return {.jobs = static_cast<int64_t>(like.size()), .device_s_per_row = *middle};
+  return {.jobs = static_cast<int64_t>(like.size()), .device_s_per_row = device_s / rows};
 }
 
 }  // namespace tunefleet::coordinator

@@ -11,8 +11,10 @@ namespace tunefleet::coordinator {
 
 /// How fast jobs like one went.
 struct SpeedHistory {
-  int64_t jobs = 0;               ///< Finished ones that were looked at; 0: nothing is known.
-  double device_s_per_row = 0.0;  ///< Median of ranks x seconds for one row; start included.
+  int64_t jobs = 0;  ///< Finished ones that were looked at; 0: nothing is known.
+  /// Ranks x seconds for one row: all their time over all their rows, so that long runs count more,
+  /// whose start weighs less.
+  double device_s_per_row = 0.0;
 };
 
 /// Of `jobs` those that succeeded on the same model, with the same tuners and number format: the

@@ -28,10 +28,8 @@
 namespace tunefleet::tuners {
 namespace {
 
-constexpr const char* kOnlyTrainer = "the trainer alone knows how many numbers {} trains here";
-
 std::string only_trainer(std::string_view type) {
-  return fmt::format(fmt::runtime(kOnlyTrainer), type);
+  return fmt::format("the trainer alone knows how many numbers {} trains here", type);
 }
 
 /// Parameters as the model has slots for them: a tied head comes again, under its own path.

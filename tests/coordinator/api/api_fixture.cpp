@@ -59,6 +59,7 @@ ApiTest::ApiTest() {
 void ApiTest::serve(const RateLimits& limits) {
   server_.reset();
   server_ = ApiServer::start({}, {.jobs = store_,
+                                  .sweeps = *sweeps_,
                                   .fleet = fleet_,
                                   .files = *files_,
                                   .uploads = *uploads_,
@@ -70,6 +71,7 @@ void ApiTest::serve(const RateLimits& limits) {
                                   .jobs_directory = directory_.path() / "jobs",
                                   .audit_path = directory_.path() / "audit.jsonl",
                                   .now_ms = [this] { return now_ms_.load(); },
+                                  .wake_sweeps = [this] { ++sweep_wakes_; },
                                   .limits = limits})
                 .value();
 }

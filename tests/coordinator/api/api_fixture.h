@@ -12,6 +12,7 @@
 #include "coordinator/api/api_server.h"
 #include "coordinator/fleet/fleet_service.h"
 #include "coordinator/queue/job_store.h"
+#include "coordinator/queue/sweep_store.h"
 
 namespace tunefleet::coordinator {
 
@@ -167,6 +168,8 @@ class ApiTest : public testing::Test {
   TemporaryDirectory directory_;
   std::atomic<int64_t> now_ms_{1'800'000'000'000};
   CuttableStore store_{[this] { return now_ms_.load(); }};
+  std::unique_ptr<SweepStore> sweeps_ = make_memory_sweep_store([this] { return now_ms_.load(); });
+  std::atomic<int> sweep_wakes_{0};
   ScriptedFleet fleet_;
   std::unique_ptr<FileStore> files_;
   std::unique_ptr<UploadStore> uploads_;

@@ -49,6 +49,12 @@ class TenantIsolationTest : public ApiTest {
                           {"url", "https://hooks.example/path"},
                           {"event_types", json::array({"fine_tuning.job.succeeded"})}}));
     }
+    if (route.empty() || route.starts_with("/v1/fine_tuning/sweeps")) {
+      const json sweep = {{"parameters", {{"lora_rank", {4, 8}}}}, {"metric", "loss"}};
+      ids.push_back(made("/v1/fine_tuning/sweeps", {{"model", "Qwen2.5-0.5B"},
+                                                    {"training_file", shown["training_file"]},
+                                                    {"sweep", sweep}}));
+    }
     return ids;
   }
 

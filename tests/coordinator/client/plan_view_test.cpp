@@ -25,7 +25,7 @@ json known() {
       {"memory",
        {{"per_rank", 1 << 30}, {"parts", {{"weights", 512 << 20}}}, {"note", "for rows"}}},
       {"time", {{"seconds", 90.0}, {"device_hours", 0.05}, {"jobs", 1}}},
-      {"start", {{"now", true}, {"placement", {{"node-a", 2}}}}}};
+      {"start", {{"now", true}, {"placement", json::array({json::array({"node-a", 2})})}}}};
 }
 
 TEST(PlanText, TellsWhatIsKnown) {

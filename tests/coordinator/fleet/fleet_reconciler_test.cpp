@@ -217,6 +217,22 @@ TEST_F(FleetReconcilerTest, WaitingJobsAreToldWhy) {
   EXPECT_EQ(reconciler_->positions()->at("b").reason, "waiting for 2 slots (0 free of 2)");
 }
 
+TEST_F(FleetReconcilerTest, WhatWasPlannedOnCanBePlannedOnAgain) {
+  EXPECT_EQ(reconciler_->planned(), nullptr);
+  submit("j");
+  beat();
+  tick();
+  reconciler_->look_again();
+  pass(1, true, {{"j", 1}});
+  const auto planned = reconciler_->planned();
+  ASSERT_NE(planned, nullptr);
+  const WaitingJob wide{.id = "new", .min_workers = 2, .max_workers = 2};
+  const auto preview = preview_start(*planned, wide);
+  EXPECT_TRUE(preview.known);
+  EXPECT_EQ(preview.position, 1);
+  EXPECT_THAT(preview.reason, HasSubstr("0 free of 2"));
+}
+
 TEST_F(FleetReconcilerTest, StartIsSentAgainUntilTheBeatsListTheGang) {
   submit("j");
   beat();

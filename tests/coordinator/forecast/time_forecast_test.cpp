@@ -26,13 +26,13 @@ JobRecord finished(const json& spec, int64_t steps, int64_t device_ms, int64_t c
           .result = {{"step", steps}}};
 }
 
-TEST(TimeForecast, IsTheMedianOfJobsAlike) {
+TEST(TimeForecast, IsTheTimeOfAllJobsAlikeOverTheirRows) {
   const json lora = spec_of("lora");
-  // Ten steps of eight rows.
-  const auto speed = speed_of_jobs_like(
-      lora, {finished(lora, 10, 8'000), finished(lora, 10, 16'000), finished(lora, 10, 80'000)});
-  EXPECT_EQ(speed.jobs, 3);
-  EXPECT_DOUBLE_EQ(speed.device_s_per_row, 0.2);
+  // Ten and thirty steps of eight rows: the longer run counts more.
+  const auto speed =
+      speed_of_jobs_like(lora, {finished(lora, 10, 32'000), finished(lora, 30, 48'000)});
+  EXPECT_EQ(speed.jobs, 2);
+  EXPECT_DOUBLE_EQ(speed.device_s_per_row, 80.0 / 320.0);
 }
 
 TEST(TimeForecast, LooksAtNoOtherModelTunerOrNumberFormat) {
