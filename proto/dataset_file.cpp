@@ -78,6 +78,9 @@ Result<DatasetSummary> check_dataset(const std::filesystem::path& path, std::str
   DatasetSummary summary;
   const auto count = [&summary](DatasetRow&& row) {
     if (summary.rows++ == 0) summary.form = row.form;
+    if (row.is_preference()) ++summary.preferences;
+    auto& first = row.is_preference() ? summary.first_preference : summary.first_supervised;
+    if (first == 0) first = row.line;
   };
   if (auto status = visit_dataset(path, count, shown_as); !status) return fail(status.error());
   std::error_code error;
@@ -85,6 +88,25 @@ Result<DatasetSummary> check_dataset(const std::filesystem::path& path, std::str
   if (error)
     return fail(ErrorCode::kUnavailable, fmt::format("cannot tell the size: {}", path.string()));
   return summary;
+}
+
+Status check_rows_wanted(const DatasetSummary& summary, RowsWanted wanted) {
+  const int64_t others = summary.rows - summary.preferences;
+  if (wanted == RowsWanted::kPreferences && others > 0) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("rows without a rejected answer, which DPO learns from: {} of {}, the "
+                            "first on line {}; give each preferred_output and "
+                            "non_preferred_output, or rejected_response, or train supervised",
+                            others, summary.rows, summary.first_supervised));
+  }
+  if (wanted == RowsWanted::kSupervised && summary.preferences > 0) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("rows are preferences, which supervised training does not learn: {} "
+                            "of {}, the first on line {}; use the method dpo (rlhf_type: dpo), or "
+                            "remove what is rejected",
+                            summary.preferences, summary.rows, summary.first_preference));
+  }
+  return {};
 }
 
 }  // namespace tunefleet

@@ -13,9 +13,9 @@
 namespace tunefleet {
 
 /// How a row says what to learn; chosen by its columns, see proto/dataset_rows.md.
-enum class DatasetForm { kMessages, kAlpaca, kQueryResponse, kPretokenised };
+enum class DatasetForm { kMessages, kAlpaca, kQueryResponse, kPretokenised, kPreferredOutput };
 
-/// "messages", "alpaca", "query_response" or "pretokenised".
+/// "messages", "alpaca", "query_response", "pretokenised" or "preferred_output".
 std::string_view dataset_form_name(DatasetForm form);
 
 /// One turn of a conversation.
@@ -27,13 +27,19 @@ struct Message {
   bool operator==(const Message&) const = default;
 };
 
-/// One training row, whatever form the file has: either a conversation or token ids, never both.
+/// One training row, whatever form the file has: either a conversation or token ids, never both. A
+/// preference has a rejected answer beside the one to learn, each with all that stands before it.
 struct DatasetRow {
   DatasetForm form = DatasetForm::kMessages;
   std::vector<Message> messages;
   std::vector<int32_t> input_ids;  ///< Only kPretokenised.
   std::vector<int32_t> labels;     ///< As long as input_ids; kIgnoreLabel where nothing is learnt.
-  int64_t line = 0;                ///< Where the row begins in its file, from 1.
+  std::vector<Message> rejected_messages;   ///< Empty unless the row is a preference.
+  std::vector<int32_t> rejected_input_ids;  ///< Likewise, of kPretokenised.
+  std::vector<int32_t> rejected_labels;     ///< As labels.
+  int64_t line = 0;                         ///< Where the row begins in its file, from 1.
+
+  bool is_preference() const { return !rejected_messages.empty() || !rejected_input_ids.empty(); }
 };
 
 inline constexpr int32_t kIgnoreLabel = -100;
@@ -43,7 +49,17 @@ struct DatasetSummary {
   int64_t rows = 0;
   DatasetForm form = DatasetForm::kMessages;  ///< Of the first row; rows may differ.
   int64_t bytes = 0;                          ///< Of the file.
+  int64_t preferences = 0;                    ///< Rows with a rejected answer.
+  /// Lines of the first row with a rejected answer and of the first one without; 0: there is none.
+  int64_t first_preference = 0, first_supervised = 0;
 };
+
+/// What a job's training method wants of its rows.
+enum class RowsWanted { kSupervised, kPreferences };
+
+/// kInvalidArgument, with a line, unless all rows of a file are of the wanted kind: a supervised
+/// run would learn half of a preference, and DPO nothing of another row.
+Status check_rows_wanted(const DatasetSummary& summary, RowsWanted wanted);
 
 /// Bounds on what is read from a file that a stranger may have written.
 struct DatasetLimits {

@@ -55,6 +55,16 @@ TEST_F(DatasetFileTest, LinesAreRows) {
   EXPECT_EQ(answers("{\"text\":\"a\"}\n{\"text\":\"b\"}"), (Strings{"a@1", "b@2"}));
 }
 
+TEST_F(DatasetFileTest, PreferencesAreCountedWithTheFirstLineOfEachKind) {
+  const auto summary = check_dataset(write(
+      "{\"text\":\"a\"}\n\n{\"query\":\"q\",\"response\":\"a\",\"rejected_response\":\"b\"}\n"));
+  ASSERT_TRUE(summary) << summary.error().message;
+  EXPECT_EQ(summary->rows, 2);
+  EXPECT_EQ(summary->preferences, 1);
+  EXPECT_EQ(summary->first_supervised, 1);
+  EXPECT_EQ(summary->first_preference, 3);
+}
+
 TEST_F(DatasetFileTest, ByteOrderMarkCrLfAndBlankLinesAreAccepted) {
   EXPECT_EQ(answers("\xEF\xBB\xBF\r\n{\"text\":\"a\"}\r\n\r\n  \n{\"text\":\"b\"}\r\n\n"),
             (Strings{"a@2", "b@5"}));
