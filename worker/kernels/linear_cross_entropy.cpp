@@ -1,20 +1,15 @@
 #include "worker/kernels/linear_cross_entropy.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/arange.h>
 #include <ATen/ops/cross_entropy_loss.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/log_softmax.h>
-#include <ATen/ops/ones.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 
-#include "worker/kernels/cpu_loops.h"
-#include "worker/kernels/cpu_pointers.h"
+#include "worker/kernels/cross_entropy_chunk.h"
 #include "worker/kernels/gemm.h"
 
 namespace tunefleet::kernels {
@@ -23,45 +18,6 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-/// Bytes that one chunk's logits may take: large enough for full-speed products, small beside
-/// everything else.
-constexpr int64_t kChunkBytes = int64_t{24} << 20;
-
-/// Turns logits [c, V] into scale * d loss / d logits in place, and counts.
-void finish_chunk(at::Tensor& logits, const at::Tensor& targets, double scale, bool gradient,
-                  CrossEntropySums& sums) {
-  const int64_t rows = logits.size(0);
-  sums.rows += rows;
-  if (!has_cpu_loop(logits)) {
-    const auto wide = at::log_softmax(logits, -1, at::kFloat);
-    const auto picked = wide.gather(1, targets.unsqueeze(1)).squeeze(1);
-    sums.loss -= picked.sum(at::kDouble).item<double>();
-    sums.correct += picked.eq(std::get<0>(wide.max(-1))).sum().item<int64_t>();
-    if (!gradient) return;
-    auto d = wide.exp_();
-    d.scatter_add_(1, targets.unsqueeze(1), -at::ones({rows, 1}, d.options()));
-    logits.copy_(d.mul_(scale));
-    return;
-  }
-  auto losses = at::empty({rows}, at::kFloat);
-  auto correct = at::empty({rows}, at::kByte);
-  auto* flags = correct.mutable_data_ptr<uint8_t>();
-  const auto* wanted = targets.const_data_ptr<int64_t>();
-  const auto factor = static_cast<float>(scale);
-  if (logits.scalar_type() == at::kFloat) {
-    cpu::cross_entropy(f32(logits), wanted, f32(losses), flags, rows, logits.size(1), factor,
-                       gradient);
-  } else {
-    cpu::cross_entropy(bf16(logits), wanted, f32(losses), flags, rows, logits.size(1), factor,
-                       gradient);
-  }
-  const float* loss = f32(losses);
-  for (int64_t i = 0; i < rows; ++i) {
-    sums.loss += loss[i];
-    sums.correct += flags[i];
-  }
-}
-
 class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> {
  public:
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& hidden,
@@ -69,8 +25,7 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
                             bool gradient, int64_t sums_address) {
     auto& sums = *reinterpret_cast<CrossEntropySums*>(sums_address);
     const double before = sums.loss;
-    const int64_t chunk =
-        std::max<int64_t>(16, kChunkBytes / (weight.size(0) * weight.element_size()));
+    const int64_t chunk = chunk_rows(weight);
     const bool weight_gradient = gradient && weight.requires_grad();
     at::Tensor dhidden;
     at::Tensor dweight;
@@ -80,7 +35,11 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
       const int64_t rows = std::min(chunk, hidden.size(0) - from);
       const auto part = hidden.narrow(0, from, rows);
       auto logits = matmul_nt(part, weight);
-      finish_chunk(logits, targets.narrow(0, from, rows), scale, gradient, sums);
+      const auto part_losses =
+          cross_entropy_of(logits, targets.narrow(0, from, rows), scale, gradient);
+      sums.loss += part_losses.losses.sum(at::kDouble).item<double>();
+      sums.correct += part_losses.correct;
+      sums.rows += rows;
       if (gradient) dhidden.narrow(0, from, rows).copy_(matmul_nn(logits, weight));
       if (weight_gradient) dweight.add_(logits.t().matmul(part));
     }
