@@ -28,6 +28,8 @@ constexpr std::string_view kAlwaysTokenized =
     "has no effect here, rows are tokenised by the ranks as they start: remove it";
 constexpr std::string_view kDtype =
     "is not read: use torch_dtype: bfloat16 or torch_dtype: float32";
+constexpr std::string_view kOneReference =
+    "has no choice here: remove it, the reference is the model without its tuners";
 constexpr std::string_view kEpochs = "is called num_train_epochs here";
 constexpr std::string_view kTrainBatch = "is called per_device_train_batch_size here";
 
@@ -68,9 +70,16 @@ constexpr std::array kForeignKeys{
     ForeignKey{"model_name_or_path", "is called model here"},
     ForeignKey{"base_model", "is called model here"},
     ForeignKey{"task_type", "is not read: remove it, every job trains a causal language model"},
-    ForeignKey{
-        "rlhf_type",
-        "preference and reinforcement training are not supported: only supervised fine-tuning is"},
+    ForeignKey{"ref_adapters",
+               "is not supported: merge the adapter first, and name the merged model under model"},
+    ForeignKey{"ref_*", kOneReference},
+    ForeignKey{"reference_free", kOneReference},
+    ForeignKey{"loss_weights", "is not supported: choose one loss_type, and rpo_alpha beside it"},
+    ForeignKey{"precompute_ref_log_probs",
+               "is not read: remove it, the reference runs in each step and keeps no second copy"},
+    ForeignKey{"max_prompt_length", "is not read: max_length bounds prompt and answer together"},
+    ForeignKey{"max_completion_length",
+               "is not read: max_length bounds prompt and answer together"},
     ForeignKey{"train_type", "is called tuner_type here"},
     ForeignKey{"sft_type", "is called tuner_type here"},
     ForeignKey{

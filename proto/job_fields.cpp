@@ -140,6 +140,30 @@ const Fields kTrainingFields{
      "Where everything is written; empty: output/<model>, in the service the job's directory."},
 };
 
+const Fields kPreferenceFields{
+    {"rlhf_type",
+     "Preferences",
+     &JobSpec::rlhf_type,
+     "dpo: learn from pairs of a chosen and a rejected answer; the reference is the model without "
+     "any tuner, also those of `adapters`. Unset: supervised training.",
+     {},
+     {"dpo"}},
+    {"beta", "Preferences", &JobSpec::beta,
+     "How closely the model is held to the reference: higher is closer.", above(0)},
+    {"loss_type",
+     "Preferences",
+     &JobSpec::loss_type,
+     "The loss of a pair of answers, named as TRL names them.",
+     {},
+     {"sigmoid", "hinge", "ipo", "robust", "nca_pair", "sppo_hard", "apo_zero", "apo_down"}},
+    {"label_smoothing", "Preferences", &JobSpec::label_smoothing,
+     "Part of the preferences that are taken to be the wrong way round; of sigmoid and robust.",
+     from_to_below(0, 0.5)},
+    {"rpo_alpha", "Preferences", &JobSpec::rpo_alpha,
+     "Adds the mean loss of the chosen answers' tokens, as in supervised training, times this.",
+     above(0)},
+};
+
 const Fields kLoraFields{
     {"target_modules", kTuners, &JobSpec::target_modules,
      "Names of the modules to tune, matched at the end of their paths; all-linear: every linear "
@@ -343,8 +367,9 @@ std::string_view JobField::kind_text() const { return std::visit(KindText{}, mem
 const std::vector<JobField>& job_fields() {
   static const std::vector<JobField> fields = [] {
     std::vector<JobField> all;
-    for (const auto& section : {kModelFields, kDataFields, kTrainingFields, kLoraFields,
-                                kSingleTunerFields, kFullFields, kGaloreFields, kServiceFields}) {
+    for (const auto& section :
+         {kModelFields, kDataFields, kTrainingFields, kPreferenceFields, kLoraFields,
+          kSingleTunerFields, kFullFields, kGaloreFields, kServiceFields}) {
       all.insert(all.end(), section.begin(), section.end());
     }
     return all;

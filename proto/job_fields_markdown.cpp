@@ -58,6 +58,8 @@ constexpr std::string_view kTail = R"(
 * Keys of full tuning need `tuner_type: full`, which goes without `adapters`; keys of GaLore need `use_galore: true`, which
   needs `tuner_type: full`.
 * `galore_optim_per_parameter` needs `gradient_accumulation_steps: 1`, its default then.
+* Keys of preferences need `rlhf_type: dpo`, which goes without `packing` and `truncation_strategy: split`; `label_smoothing` is
+  for `loss_type` sigmoid and robust. A row is then a pair of answers, also where rows of a batch are counted.
 * `galore_quantization` is AdamW's and goes with `galore_proj_type: std`; `galore_proj_quant` needs it.
 )";
 

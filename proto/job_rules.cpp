@@ -131,6 +131,25 @@ void check_galore(const JobSpec& spec, Rules& broken) {
   }
 }
 
+void check_preferences(const JobSpec& spec, Rules& broken) {
+  if (!spec.rlhf_type) return check_unused(spec, "Preferences", "rlhf_type: dpo", broken);
+  if (spec.packing) {
+    broken.push_back({"packing",
+                      "has no use with rlhf_type, whose batches have no padding: set "
+                      "per_device_train_batch_size"});
+  }
+  if (spec.truncation_strategy == "split") {
+    broken.push_back({"truncation_strategy",
+                      "must be delete, left or right with rlhf_type, got split: the parts of two "
+                      "answers make no pairs"});
+  }
+  const bool smooths = spec.loss_type == "sigmoid" || spec.loss_type == "robust";
+  if (spec.label_smoothing > 0 && !smooths) {
+    broken.push_back({"label_smoothing",
+                      fmt::format("is for loss_type sigmoid and robust, got {}", spec.loss_type)});
+  }
+}
+
 void check_start(const JobSpec& spec, Rules& broken) {
   if (spec.resume_from_checkpoint && spec.resume_from_checkpoint->empty()) {
     broken.push_back({"resume_from_checkpoint", "is empty: a checkpoint directory, or latest"});
@@ -167,6 +186,7 @@ std::vector<BrokenRule> broken_rules(const JobSpec& spec) {
   check_targets(spec, broken);
   check_full(spec, broken);
   check_galore(spec, broken);
+  check_preferences(spec, broken);
   check_start(spec, broken);
   check_name(spec, broken);
   return broken;

@@ -79,6 +79,13 @@ struct JobSpec {
   std::optional<std::string> resume_from_checkpoint;  ///< A checkpoint directory, or "latest".
   std::string output_dir;                    ///< Empty: `output/<model>` alone, the job's directory in the service.
 
+  // Preferences
+  std::optional<std::string> rlhf_type;      ///< dpo; unset: supervised training.
+  double beta = 0.1;                         ///< How closely DPO holds the model to the reference.
+  std::string loss_type = "sigmoid";         ///< Of DPO, see worker/trainer/preference_loss.h.
+  double label_smoothing = 0.0;              ///< Part of the preferences taken to be the wrong way round.
+  std::optional<double> rpo_alpha;           ///< Weight of the chosen answers' own loss; unset: none.
+
   // Tuners: LoRA's, and of others what they have too
   std::vector<std::string> target_modules{"all-linear"};
   std::optional<std::string> target_regex;   ///< Full match on the module path; wins over target_modules.

@@ -91,6 +91,14 @@ void keep_rules_of_full_tuning(JobSpec& spec) {
   spec.galore_proj_type = "std";
 }
 
+void keep_rules_of_preferences(JobSpec& spec) {
+  if (!spec.rlhf_type) return reset_section(spec, "Preferences");
+  spec.packing = false;
+  spec.packing_length.reset();
+  if (spec.truncation_strategy == "split") spec.truncation_strategy = "delete";
+  if (spec.label_smoothing > 0) spec.loss_type = "robust";
+}
+
 /// Takes back what breaks a rule over several keys.
 void keep_rules(JobSpec& spec) {
   if (spec.dataset.empty()) spec.dataset = {"d"};
@@ -103,6 +111,7 @@ void keep_rules(JobSpec& spec) {
   if (spec.target_regex) spec.layers_to_transform.clear();
   if (spec.resume_from_checkpoint) spec.adapters.clear();
   keep_rules_of_full_tuning(spec);
+  keep_rules_of_preferences(spec);
   if (spec.name.size() > 64) spec.name.resize(64);
 }
 

@@ -26,9 +26,20 @@ Result<EncodedRows> load_dataset(std::span<const std::string> paths, const RowEn
   return all;
 }
 
-SplitDataset split_dataset(const EncodedDataset& all, double ratio, int64_t data_seed) {
-  const auto rows = split_rows(all.size(), ratio, data_seed);
-  return {all.subset(rows.train), all.subset(rows.eval)};
+SplitDataset split_dataset(const EncodedDataset& all, double ratio, int64_t data_seed,
+                           int64_t examples_per_row) {
+  const auto rows = split_rows(all.size() / examples_per_row, ratio, data_seed);
+  return {all.subset(examples_of_rows(rows.train, examples_per_row)),
+          all.subset(examples_of_rows(rows.eval, examples_per_row))};
+}
+
+std::vector<int64_t> examples_of_rows(std::span<const int64_t> rows, int64_t examples_per_row) {
+  std::vector<int64_t> examples;
+  examples.reserve(rows.size() * static_cast<size_t>(examples_per_row));
+  for (const int64_t row : rows) {
+    for (int64_t i = 0; i < examples_per_row; ++i) examples.push_back(row * examples_per_row + i);
+  }
+  return examples;
 }
 
 }  // namespace tunefleet::data

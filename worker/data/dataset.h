@@ -22,7 +22,12 @@ struct SplitDataset {
   EncodedDataset eval;
 };
 
-/// Holds out a part of the examples, as split_rows() (sampler.h) chooses them.
-SplitDataset split_dataset(const EncodedDataset& all, double ratio, int64_t data_seed);
+/// Holds out a part of the rows, as split_rows() (sampler.h) chooses them. A row is so many
+/// examples next to each other: 2 of a preference.
+SplitDataset split_dataset(const EncodedDataset& all, double ratio, int64_t data_seed,
+                           int64_t examples_per_row = 1);
+
+/// The indices of the rows' examples, in the rows' order.
+std::vector<int64_t> examples_of_rows(std::span<const int64_t> rows, int64_t examples_per_row);
 
 }  // namespace tunefleet::data

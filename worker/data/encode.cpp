@@ -40,6 +40,16 @@ void append_part(const Sample& sample, size_t begin, size_t end, EncodedDataset&
   ++report.examples;
 }
 
+/// The other answer of a preference, as a row of its own.
+DatasetRow rejected_answer(const DatasetRow& preference) {
+  DatasetRow row;
+  row.form = preference.form;
+  row.messages = preference.rejected_messages;
+  row.input_ids = preference.rejected_input_ids;
+  row.labels = preference.rejected_labels;
+  return row;
+}
+
 struct Block {
   EncodedRows encoded;
   Status status;
@@ -150,13 +160,54 @@ Result<Sample> RowEncoder::encode_row(const DatasetRow& row) const {
       options_.vocab_size > 0 ? options_.vocab_size : tokenizer_.vocab_size();
   const auto highest = std::ranges::max_element(row.input_ids);
   if (highest != row.input_ids.end() && *highest >= vocabulary) {
-    return fail(ErrorCode::kInvalidArgument, fmt::format("token id past the vocabulary: {} >= {}",
-                                                         *highest, vocabulary));
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("token id past the vocabulary: {} >= {}", *highest, vocabulary));
   }
   return Sample{row.input_ids, row.labels};
 }
 
 Result<EncodeReport> RowEncoder::encode(const DatasetRow& row, EncodedDataset& examples) const {
+  if (row.is_preference() == options_.preferences)
+    return options_.preferences ? encode_pair(row, examples) : encode_supervised(row, examples);
+  return fail(ErrorCode::kInvalidArgument,
+              options_.preferences
+                  ? "the row has no rejected answer, which rlhf_type: dpo learns from"
+                  : "the row is a preference, which supervised training does not learn: set "
+                    "rlhf_type: dpo, or remove what is rejected");
+}
+
+Result<EncodeReport> RowEncoder::encode_pair(const DatasetRow& row,
+                                             EncodedDataset& examples) const {
+  const DatasetRow other = rejected_answer(row);
+  EncodeReport report;
+  report.rows = 1;
+  EncodedDataset pair;
+  EncodeReport kept;
+  for (const auto* answer : {&row, &other}) {
+    auto sample = encode_row(*answer);
+    if (!sample) return fail(sample.error());
+    drop_unlearnt_end(*sample);
+    const size_t length = sample->input_ids.size();
+    const size_t limit =
+        options_.max_length == 0 ? length : static_cast<size_t>(options_.max_length);
+    if (length > limit && options_.truncation == Truncation::kDelete) {
+      report.too_long = 1;
+      return report;
+    }
+    if (length > limit) report.shortened = 1;
+    const size_t size = std::min(length, limit);
+    const size_t begin = options_.truncation == Truncation::kLeft ? length - size : 0;
+    append_part(*sample, begin, begin + size, pair, kept);
+  }
+  report.no_answer = kept.no_answer > 0 ? 1 : 0;
+  if (report.no_answer > 0) return report;
+  examples.append(pair);
+  report.examples = 1;
+  return report;
+}
+
+Result<EncodeReport> RowEncoder::encode_supervised(const DatasetRow& row,
+                                                   EncodedDataset& examples) const {
   auto sample = encode_row(row);
   if (!sample) return fail(sample.error());
   drop_unlearnt_end(*sample);

@@ -34,12 +34,14 @@ struct EncodeOptions {
   int64_t threads = 0;  ///< 0: as many as the machine has.
   /// Ids that the model has rows for; 0: those the tokenizer has. Embeddings are often padded.
   int64_t vocab_size = 0;
+  /// Rows are preferences: each becomes two examples, what is chosen and what is rejected.
+  bool preferences = false;
 };
 
 /// What was left out or shortened: no row goes missing without being counted here.
 struct EncodeReport {
   int64_t rows = 0;       ///< Read.
-  int64_t examples = 0;   ///< Made of them.
+  int64_t examples = 0;   ///< Made of them; of preferences, pairs.
   int64_t too_long = 0;   ///< Rows left out for their length.
   int64_t shortened = 0;  ///< Rows cut or split.
   int64_t no_answer = 0;  ///< Examples left out, since nothing that is learnt was left in them.
@@ -57,8 +59,8 @@ class RowEncoder {
   /// Without a template only pretokenised rows can be encoded.
   RowEncoder(Tokenizer tokenizer, std::optional<ChatTemplate> chat_template, EncodeOptions options);
 
-  /// Appends the examples of one row. kInvalidArgument: a role the template does not have, or a
-  /// token id past the vocabulary.
+  /// Appends the examples of one row. kInvalidArgument: a role the template does not have, a token
+  /// id past the vocabulary, or a row of the other kind than `preferences` says.
   Result<EncodeReport> encode(const DatasetRow& row, EncodedDataset& examples) const;
 
   /// A conversation as the model sees it before it answers, or (without a generation prompt) all of
@@ -69,6 +71,10 @@ class RowEncoder {
   const EncodeOptions& options() const { return options_; }
 
  private:
+  Result<EncodeReport> encode_supervised(const DatasetRow& row, EncodedDataset& examples) const;
+  /// Both answers of a row, or neither: one that is left out takes the other along. Each answer is
+  /// cut by itself.
+  Result<EncodeReport> encode_pair(const DatasetRow& row, EncodedDataset& examples) const;
   Result<Sample> encode_row(const DatasetRow& row) const;
   Status append_segments(std::span<const Segment> segments, Sample& sample) const;
 

@@ -11,6 +11,7 @@
 
 #include "worker/kernels/attention.h"
 #include "worker/kernels/dropout.h"
+#include "worker/kernels/linear_token_losses.h"
 #include "worker/kernels/norm.h"
 #include "worker/kernels/rope.h"
 #include "worker/kernels/swiglu.h"
@@ -230,26 +231,52 @@ at::Tensor Decoder::logits(const at::Tensor& hidden, const tuners::ForwardContex
   return linear(lm_head_, normed(hidden, final_norm_, own), own);
 }
 
-at::Tensor Decoder::loss(const TokenBatch& batch, const tuners::ForwardContext& context,
-                         double scale, kernels::CrossEntropySums* sums,
-                         const at::Tensor& checkpoint_anchor) const {
+Decoder::LabelledStates Decoder::labelled_states(const TokenBatch& batch,
+                                                 const tuners::ForwardContext& context,
+                                                 const at::Tensor& checkpoint_anchor) const {
   VirtualTokens prompt;
   const auto states = all_states(batch, context, nullptr, checkpoint_anchor, prompt);
   // The last virtual token of a sequence predicts its first real one.
-  const auto labelled = labelled_rows(prompt.count > 0 ? prompt.labelled(batch) : batch);
+  const auto longer = prompt.count > 0 ? prompt.labelled(batch) : batch;
+  auto labelled = labelled_rows(longer);
   const auto rows = index_tensor(labelled.rows, device());
-  const auto targets = index_tensor(labelled.targets, device());
-  const auto hidden = states.index_select(0, rows);
-  if (lm_head_.tuners.empty() && context.base_kernels == tuners::Kernels::kFused) {
-    return kernels::linear_cross_entropy(normed(hidden, final_norm_, context),
-                                         lm_head_.weight.value(), targets, scale, sums);
-  }
-  auto head_context = context;
+  LabelledStates out{.hidden = states.index_select(0, rows),
+                     .targets = index_tensor(labelled.targets, device()),
+                     .in_sequence = labelled.in_sequence,
+                     .context = context};
   if (context.token_keys.defined()) {
     const auto keys = prompt.count > 0 ? prompt.token_keys(context.token_keys) : context.token_keys;
-    head_context.token_keys = keys.index_select(0, rows.to(at::kCPU));
+    out.context.token_keys = keys.index_select(0, rows.to(at::kCPU));
   }
-  return kernels::cross_entropy(logits(hidden, head_context), targets, scale, sums);
+  return out;
+}
+
+/// Whether the loss can go without the logits of all rows.
+bool Decoder::fuses_head(const tuners::ForwardContext& context) const {
+  return lm_head_.tuners.empty() && context.base_kernels == tuners::Kernels::kFused;
+}
+
+at::Tensor Decoder::loss(const TokenBatch& batch, const tuners::ForwardContext& context,
+                         double scale, kernels::CrossEntropySums* sums,
+                         const at::Tensor& checkpoint_anchor) const {
+  const auto [hidden, targets, in_sequence, own] =
+      labelled_states(batch, context, checkpoint_anchor);
+  if (!fuses_head(context))
+    return kernels::cross_entropy(logits(hidden, own), targets, scale, sums);
+  return kernels::linear_cross_entropy(normed(hidden, final_norm_, context),
+                                       lm_head_.weight.value(), targets, scale, sums);
+}
+
+TokenLosses Decoder::token_losses(const TokenBatch& batch, const tuners::ForwardContext& context,
+                                  const at::Tensor& checkpoint_anchor) const {
+  const auto states = labelled_states(batch, context, checkpoint_anchor);
+  if (!fuses_head(context)) {
+    return {kernels::token_losses(logits(states.hidden, states.context), states.targets),
+            states.in_sequence};
+  }
+  return {kernels::linear_token_losses(normed(states.hidden, final_norm_, context),
+                                       lm_head_.weight.value(), states.targets),
+          states.in_sequence};
 }
 
 KvCache Decoder::make_cache(int64_t capacity) const {

@@ -34,6 +34,12 @@ struct KvCache {
   int64_t capacity = 0;
 };
 
+/// The losses of a batch's labelled tokens, sequence by sequence.
+struct TokenLosses {
+  at::Tensor losses;                 ///< -log p of each, float32 [M].
+  std::vector<int64_t> in_sequence;  ///< How many each sequence has; M in all.
+};
+
 /// A causal language model of the Llama family (llama, qwen2, qwen3, mistral), with sites for
 /// tuners. Numbers are those of Hugging Face's modeling code. All tokens of a batch lie flat, [N,
 /// C]: there is no padding. Not thread-safe while tuners are attached or detached; forward passes
@@ -61,6 +67,9 @@ class Decoder : public tuners::BaseModel {
   /// added to.
   at::Tensor loss(const TokenBatch& batch, const tuners::ForwardContext& context, double scale,
                   kernels::CrossEntropySums* sums, const at::Tensor& checkpoint_anchor = {}) const;
+  /// The loss of each labelled token of `batch`, differentiable.
+  TokenLosses token_losses(const TokenBatch& batch, const tuners::ForwardContext& context,
+                           const at::Tensor& checkpoint_anchor = {}) const;
   /// An empty cache for `capacity` tokens.
   KvCache make_cache(int64_t capacity) const;
 
@@ -93,6 +102,14 @@ class Decoder : public tuners::BaseModel {
     const tuners::KeysValues* prefix = nullptr;  ///< Of prefix tuning; null: none.
   };
 
+  /// What predicts the labelled tokens of a batch.
+  struct LabelledStates {
+    at::Tensor hidden;                 ///< [M, C], before the final norm.
+    at::Tensor targets;                ///< int64 [M]
+    std::vector<int64_t> in_sequence;  ///< How many each sequence has.
+    tuners::ForwardContext context;    ///< For the output embedding: the keys of these rows.
+  };
+
   Pass make_pass(const TokenBatch& batch, const tuners::ForwardContext& context,
                  const KvCache* cache) const;
   /// The embeddings of the batch, virtual tokens in front where a tuner has them: then `pass` and
@@ -102,6 +119,9 @@ class Decoder : public tuners::BaseModel {
   at::Tensor all_states(const TokenBatch& batch, const tuners::ForwardContext& context,
                         KvCache* cache, const at::Tensor& checkpoint_anchor,
                         VirtualTokens& prompt) const;
+  LabelledStates labelled_states(const TokenBatch& batch, const tuners::ForwardContext& context,
+                                 const at::Tensor& checkpoint_anchor) const;
+  bool fuses_head(const tuners::ForwardContext& context) const;
   void start_cache(KvCache& cache, const std::vector<tuners::KeysValues>& prefix) const;
   at::Tensor run_layer(size_t index, const at::Tensor& x, const Pass& pass,
                        const LayerState& state) const;

@@ -17,12 +17,14 @@ TokenBatch single_sequence(std::vector<int32_t> ids, int32_t first) {
 LabelledRows labelled_rows(const TokenBatch& batch) {
   LabelledRows out;
   for (size_t s = 0; s + 1 < batch.boundaries.size(); ++s) {
+    const size_t before = out.rows.size();
     for (int32_t t = batch.boundaries[s]; t + 1 < batch.boundaries[s + 1]; ++t) {
       const int32_t label = batch.labels[static_cast<size_t>(t) + 1];
       if (label < 0) continue;
       out.rows.push_back(t);
       out.targets.push_back(label);
     }
+    out.in_sequence.push_back(static_cast<int64_t>(out.rows.size() - before));
   }
   return out;
 }

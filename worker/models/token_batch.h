@@ -21,6 +21,7 @@ TokenBatch single_sequence(std::vector<int32_t> ids, int32_t first = 0);
 struct LabelledRows {
   std::vector<int64_t> rows;
   std::vector<int64_t> targets;
+  std::vector<int64_t> in_sequence;  ///< How many of them each sequence has.
 };
 LabelledRows labelled_rows(const TokenBatch& batch);
 

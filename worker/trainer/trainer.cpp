@@ -1,7 +1,5 @@
 #include "worker/trainer/trainer.h"
 
-#include <ATen/ops/empty.h>
-
 #include <algorithm>
 #include <cmath>
 
@@ -18,13 +16,6 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-at::Tensor key_tensor(const data::Batch& batch) {
-  const auto keys = token_keys(batch);
-  auto out = at::empty({static_cast<int64_t>(keys.size())}, at::kLong);
-  std::copy(keys.begin(), keys.end(), out.mutable_data_ptr<int64_t>());
-  return out;
-}
-
 /// The context of a pass in evaluation, with the implementations that the job asks for.
 tuners::ForwardContext chosen_kernels(const JobSpec& spec) {
   using tuners::Kernels;
@@ -38,9 +29,11 @@ Trainer::Trainer(const TrainerParts& parts, const RunPlan& plan)
     : parts_(parts),
       plan_(plan),
       registered_(parts.swift.trainable_set()),
+      objective_(make_objective(parts.spec, parts.data, parts.model, parts.swift)),
       optimizer_(make_optimizer(parts.swift, parts.spec)),
       sampler_(parts.data.rows(), parts.spec.data_seed, parts.spec.dataset_shuffle) {
   status_.max_steps = plan.max_steps;
+  window_.sums.resize(objective_->sum_count());
 }
 
 Status Trainer::resume(const std::filesystem::path& checkpoint) {
@@ -162,49 +155,52 @@ void Trainer::run_micro_batches(const std::vector<int64_t>& rows) {
   progress_.trained_tokens += labelled;
   grad_norm_ = 0.0;
   if (labelled == 0) return;
-  const double scale = 1.0 / static_cast<double>(labelled);
-  const auto mine = data::shard(rows, parts_.group.rank(), parts_.group.size(), plan_.micro_batch);
-  const auto has_labels = [&](const auto& part) {
-    return !part.empty() && parts_.data.labelled_tokens(part) > 0;
-  };
+  auto mine = data::shard(rows, parts_.group.rank(), parts_.group.size(), plan_.micro_batch);
+  std::erase_if(mine, [&](const auto& part) { return parts_.data.labelled_tokens(part) == 0; });
+  objective_->begin_step(rows, mine, training_context());
   if (!updates_) {
-    for (const auto& part : mine) {
-      if (has_labels(part)) run_micro_batch(part, scale);
-    }
+    for (size_t part = 0; part < mine.size(); ++part) run_micro_batch(part);
     return;
   }
-  // One backward pass on every rank, in which all ranks sum each gradient together: a rank without
-  // labels of its own joins in with a row that does not count.
+  // One backward pass on every rank, in which all ranks sum each gradient together.
   updates_->begin(learning_rate_);
-  if (!mine.empty() && has_labels(mine.front())) {
-    run_micro_batch(mine.front(), scale);
+  if (mine.empty()) {
+    join_in(rows);
   } else {
-    const auto any = std::find_if(rows.begin(), rows.end(), [&](int64_t row) {
-      return parts_.data.labelled_tokens({row}) > 0;
-    });
-    run_micro_batch({*any}, 0.0);
+    run_micro_batch(0);
   }
   grad_norm_ = updates_->end();
 }
 
-/// Forward and backward over some rows of this step; `scale` 0 leaves no trace.
-void Trainer::run_micro_batch(const std::vector<int64_t>& rows, double scale) {
-  const auto anchor =
-      parts_.spec.gradient_checkpointing ? trainable_.tensors.front().tensor : at::Tensor();
-  const auto raw = parts_.data.batch(rows);
-  const auto batch = token_batch(raw);
+tuners::ForwardContext Trainer::training_context() const {
   auto context = chosen_kernels(parts_.spec);
   context.training = true;
   context.seed = static_cast<uint64_t>(parts_.spec.seed);
   context.step = progress_.step;
-  context.token_keys = key_tensor(raw);
-  kernels::CrossEntropySums sums;
-  parts_.model.loss(batch, context, scale, &sums, anchor).backward();
-  if (scale == 0.0) return;
-  window_.loss += sums.loss * scale;
-  window_.correct += sums.correct;
-  window_.labelled += sums.rows;
-  window_.tokens += static_cast<int64_t>(batch.input_ids.size());
+  return context;
+}
+
+at::Tensor Trainer::anchor() const {
+  return parts_.spec.gradient_checkpointing ? trainable_.tensors.front().tensor : at::Tensor();
+}
+
+/// Forward and backward over some rows of this step.
+void Trainer::run_micro_batch(size_t part) {
+  const auto done = objective_->loss(part, training_context(), anchor(), window_.sums);
+  done.loss.backward();
+  window_.loss += done.value;
+  window_.tokens += done.tokens;
+}
+
+/// A backward pass of a rank without labels of its own, with a row that does not count.
+void Trainer::join_in(const std::vector<int64_t>& rows) {
+  const auto any = std::find_if(rows.begin(), rows.end(), [&](int64_t row) {
+    return parts_.data.labelled_tokens({row}) > 0;
+  });
+  const auto batch = parts_.data.batch({*any});
+  parts_.model
+      .loss(token_batch(batch), with_token_keys(training_context(), batch), 0.0, nullptr, anchor())
+      .backward();
 }
 
 Status Trainer::after_step() {
@@ -230,8 +226,8 @@ bool Trainer::logs_at(int64_t step) const {
 
 Status Trainer::evaluate_now() {
   last_evaluation_ =
-      evaluate(parts_.model, parts_.data.eval, parts_.spec.per_device_eval_batch_size, parts_.group,
-               chosen_kernels(parts_.spec));
+      evaluate(*objective_, parts_.data.eval_rows(), parts_.spec.per_device_eval_batch_size,
+               parts_.group, chosen_kernels(parts_.spec));
   evaluated_at_ = progress_.step;
   return log_evaluation(*last_evaluation_);
 }

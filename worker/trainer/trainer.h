@@ -18,6 +18,7 @@
 #include "worker/models/decoder.h"
 #include "worker/trainer/backward_updates.h"
 #include "worker/trainer/evaluation.h"
+#include "worker/trainer/objective.h"
 #include "worker/trainer/optimizer.h"
 #include "worker/trainer/reporter.h"
 #include "worker/trainer/run_checkpoint.h"
@@ -63,7 +64,8 @@ class Trainer {
   /// What a step adds up, over the steps since the last log line.
   struct Window {
     double loss = 0.0;  ///< This rank's part of the steps' mean losses.
-    int64_t correct = 0, labelled = 0, tokens = 0, steps = 0;
+    Sums sums;          ///< Of this rank's rows, as the objective counts.
+    int64_t tokens = 0, steps = 0;
     double seconds = 0.0;
   };
   /// What rank 0 decides for all before a step.
@@ -77,7 +79,10 @@ class Trainer {
   Status step(const Control& control);
   void use_trainable_set();
   void run_micro_batches(const std::vector<int64_t>& rows);
-  void run_micro_batch(const std::vector<int64_t>& rows, double scale);
+  void run_micro_batch(size_t part);
+  void join_in(const std::vector<int64_t>& rows);
+  at::Tensor anchor() const;
+  tuners::ForwardContext training_context() const;
   void add_regularization();
   void update(const tuners::StepInfo& info);
   Status after_step();
@@ -95,6 +100,7 @@ class Trainer {
   RunPlan plan_;
   tuners::TrainableSet registered_;  ///< All that may train.
   tuners::TrainableSet trainable_;   ///< What trains in this step.
+  std::unique_ptr<Objective> objective_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<collective::GradientSync> sync_;  ///< Or, tensor by tensor, `updates_`.
   std::unique_ptr<BackwardUpdates> updates_;

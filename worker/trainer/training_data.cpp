@@ -33,6 +33,7 @@ Result<data::RowEncoder> make_encoder(const JobSpec& spec, const std::filesystem
   const auto truncation = data::truncation_named(spec.truncation_strategy);
   if (!truncation) return fail(truncation.error());
   options.truncation = *truncation;
+  options.preferences = spec.rlhf_type.has_value();
   return data::RowEncoder(*std::move(tokenizer),
                           chat ? std::optional(*std::move(chat)) : std::nullopt, options);
 }
@@ -49,7 +50,8 @@ Status load_parts(const JobSpec& spec, const data::RowEncoder& encoder, Training
     out.eval = std::move(eval->examples);
     return {};
   }
-  auto parts = data::split_dataset(train->examples, spec.split_dataset_ratio, spec.data_seed);
+  auto parts = data::split_dataset(train->examples, spec.split_dataset_ratio, spec.data_seed,
+                                   out.examples_per_row);
   out.train = std::move(parts.train);
   out.eval = std::move(parts.eval);
   return {};
@@ -71,32 +73,28 @@ Status check_ids(const data::EncodedDataset& examples, int64_t vocabulary) {
 
 }  // namespace
 
-int64_t TrainingData::labelled_tokens(const std::vector<int64_t>& rows) const {
-  int64_t count = 0;
-  const auto add = [&](int64_t example) {
-    const auto labels = train.labels(example);
-    if (!labels.empty())
-      count += std::count_if(labels.begin() + 1, labels.end(), [](int32_t l) { return l >= 0; });
-  };
-  for (const int64_t row : rows) {
-    if (packs.empty()) {
-      add(row);
-    } else {
-      std::for_each(packs[static_cast<size_t>(row)].begin(), packs[static_cast<size_t>(row)].end(),
-                    add);
-    }
-  }
-  return count;
-}
-
-data::Batch TrainingData::batch(const std::vector<int64_t>& rows) const {
-  if (packs.empty()) return data::make_batch(train, rows);
+std::vector<int64_t> TrainingData::examples_of(const std::vector<int64_t>& rows) const {
+  if (packs.empty()) return data::examples_of_rows(rows, examples_per_row);
   std::vector<int64_t> examples;
   for (const int64_t row : rows) {
     const auto& members = packs[static_cast<size_t>(row)];
     examples.insert(examples.end(), members.begin(), members.end());
   }
-  return data::make_batch(train, examples);
+  return examples;
+}
+
+int64_t TrainingData::labelled_tokens(const std::vector<int64_t>& rows) const {
+  int64_t count = 0;
+  for (const int64_t example : examples_of(rows)) count += labelled_tokens_of(train, example);
+  return count;
+}
+
+data::Batch TrainingData::batch(const std::vector<int64_t>& rows) const {
+  return data::make_batch(train, examples_of(rows));
+}
+
+data::Batch TrainingData::eval_batch(const std::vector<int64_t>& rows) const {
+  return data::make_batch(eval, data::examples_of_rows(rows, examples_per_row));
 }
 
 Result<TrainingData> load_training_data(const JobSpec& spec, const std::filesystem::path& model,
@@ -104,6 +102,7 @@ Result<TrainingData> load_training_data(const JobSpec& spec, const std::filesyst
   const auto encoder = make_encoder(spec, model, config);
   if (!encoder) return fail(encoder.error());
   TrainingData out;
+  if (spec.rlhf_type) out.examples_per_row = 2;
   if (auto status = load_parts(spec, *encoder, out); !status) return fail(status.error());
   for (const auto* part : {&out.train, &out.eval}) {
     if (auto status = check_ids(*part, config.vocab_size); !status) return fail(status.error());
@@ -114,6 +113,12 @@ Result<TrainingData> load_training_data(const JobSpec& spec, const std::filesyst
                         std::to_string(out.packs.size()) + " rows");
   }
   return out;
+}
+
+int64_t labelled_tokens_of(const data::EncodedDataset& examples, int64_t index) {
+  const auto labels = examples.labels(index);
+  if (labels.empty()) return 0;
+  return std::count_if(labels.begin() + 1, labels.end(), [](int32_t label) { return label >= 0; });
 }
 
 models::TokenBatch token_batch(const data::Batch& batch) {

@@ -219,5 +219,77 @@ TEST(TruncationNames, AreTheJobFiles) {
               HasSubstr("known: delete, left, right, split"));
 }
 
+DatasetRow preference(std::vector<int32_t> chosen, std::vector<int32_t> rejected) {
+  DatasetRow row = ids_row(chosen, chosen);
+  row.rejected_input_ids = rejected;
+  row.rejected_labels = std::move(rejected);
+  return row;
+}
+
+TEST(RowEncoder, APreferenceIsTwoExamplesWithOnePrompt) {
+  const auto encoder = encoder_with({.system = {}, .preferences = true});
+  DatasetRow row = conversation({{"user", "q", {}}, {"assistant", "good", {}}});
+  row.rejected_messages = {{"user", "q", {}}, {"assistant", "bad", {}}};
+  EncodedDataset examples;
+  const auto report = encoder.encode(row, examples);
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_EQ(report->examples, 1);
+  ASSERT_EQ(examples.size(), 2);
+  EXPECT_EQ(learnt_text(examples, 0), "good<|im_end|>");
+  EXPECT_EQ(learnt_text(examples, 1), "bad<|im_end|>");
+}
+
+TEST(RowEncoder, APairIsKeptOrLeftOutTogether) {
+  EncodedDataset examples;
+  const auto deleting = encoder_with({.system = {}, .max_length = 3, .preferences = true});
+  auto report = deleting.encode(preference({1, 2}, {1, 2, 3, 4}), examples);
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->too_long, 1);
+  EXPECT_EQ(examples.size(), 0);
+  const auto cutting = encoder_with(
+      {.system = {}, .max_length = 3, .truncation = Truncation::kLeft, .preferences = true});
+  report = cutting.encode(preference({1, 2}, {1, 2, 3, 4}), examples);
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->shortened, 1);
+  ASSERT_EQ(examples.size(), 2);
+  EXPECT_THAT(examples.input_ids(0), ElementsAre(1, 2));
+  EXPECT_THAT(examples.input_ids(1), ElementsAre(2, 3, 4));
+  EXPECT_THAT(examples.labels(1), ElementsAre(kIgnoreLabel, 3, 4));
+  const auto right = encoder_with(
+      {.system = {}, .max_length = 2, .truncation = Truncation::kRight, .preferences = true});
+  DatasetRow unlearnt = preference({1, 2}, {1, 2, 3});
+  unlearnt.rejected_labels = {kIgnoreLabel, kIgnoreLabel, 3};
+  report = right.encode(unlearnt, examples);
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->no_answer, 1);
+  EXPECT_EQ(report->examples, 0);
+  EXPECT_EQ(examples.size(), 2);
+}
+
+TEST(RowEncoder, RefusesRowsOfTheOtherKind) {
+  EncodedDataset examples;
+  const auto supervised = encoder_with({}).encode(preference({1, 2}, {1, 3}), examples);
+  ASSERT_FALSE(supervised);
+  EXPECT_THAT(supervised.error().message, HasSubstr("the row is a preference"));
+  const auto paired =
+      encoder_with({.system = {}, .preferences = true}).encode(ids_row({1, 2}, {1, 2}), examples);
+  ASSERT_FALSE(paired);
+  EXPECT_THAT(paired.error().message, HasSubstr("the row has no rejected answer"));
+}
+
+TEST(SplitDataset, HoldsOutWholePairs) {
+  EncodedDataset all;
+  for (int32_t i = 0; i < 20; ++i) all.append(std::vector{i, i}, std::vector{i, i});
+  const auto parts = split_dataset(all, 0.3, 42, 2);
+  ASSERT_EQ(parts.eval.size(), 6);
+  ASSERT_EQ(parts.train.size(), 14);
+  for (const auto* part : {&parts.train, &parts.eval}) {
+    for (int64_t i = 0; i < part->size(); i += 2) {
+      EXPECT_EQ(part->input_ids(i)[0] % 2, 0);
+      EXPECT_EQ(part->input_ids(i + 1)[0], part->input_ids(i)[0] + 1);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace tunefleet::data
