@@ -45,6 +45,9 @@ json to_meta(const StoredFile& file) {
           {"status_details", or_null(file.status_details)},
           {"bytes", file.bytes},
           {"rows", file.rows},
+          {"preferences", file.preferences},
+          {"first_preference", file.first_preference},
+          {"first_supervised", file.first_supervised},
           {"created_at", file.created_at},
           {"expires_at", or_null(file.expires_at)},
           {"sha256", file.sha256}};
@@ -59,6 +62,9 @@ StoredFile from_meta(const json& meta) {
           .status_details = optional_at<std::string>(meta, "status_details"),
           .bytes = meta.at("bytes"),
           .rows = meta.at("rows"),
+          .preferences = meta.value("preferences", int64_t{0}),
+          .first_preference = meta.value("first_preference", int64_t{0}),
+          .first_supervised = meta.value("first_supervised", int64_t{1}),
           .created_at = meta.at("created_at"),
           .expires_at = optional_at<int64_t>(meta, "expires_at"),
           .sha256 = meta.at("sha256")};
@@ -212,6 +218,9 @@ Result<StoredFile> Upload::commit(const UploadFields& fields) {
                   .status_details = std::nullopt,
                   .bytes = static_cast<int64_t>(content_.bytes_written()),
                   .rows = 0,
+                  .preferences = 0,
+                  .first_preference = 0,
+                  .first_supervised = 0,
                   .created_at = store_.now_s(),
                   .expires_at = std::nullopt,
                   .sha256 = digest_.hex()};
@@ -219,6 +228,9 @@ Result<StoredFile> Upload::commit(const UploadFields& fields) {
   const auto summary = check_dataset(folder_ / "content", fields.filename);
   if (summary) {
     file.rows = summary->rows;
+    file.preferences = summary->preferences;
+    file.first_preference = summary->first_preference;
+    file.first_supervised = summary->first_supervised;
   } else {
     file.status = "error";
     file.status_details = file.bytes == 0 ? fmt::format("the file is empty: {}", fields.filename)

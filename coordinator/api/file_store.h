@@ -25,6 +25,9 @@ struct StoredFile {
   std::optional<std::string> status_details;  ///< Why it is not usable, with line numbers.
   int64_t bytes = 0;
   int64_t rows = 0;
+  int64_t preferences = 0;  ///< Rows with a rejected answer.
+  /// Lines of the first of them and of the first other row; 0: there is none.
+  int64_t first_preference = 0, first_supervised = 0;
   int64_t created_at = 0;
   std::optional<int64_t> expires_at;
   std::string sha256;

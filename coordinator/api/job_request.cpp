@@ -9,6 +9,7 @@
 
 #include "coordinator/api/openai_fields.h"
 #include "coordinator/api/tuned_model.h"
+#include "proto/dataset_rows.h"
 #include "proto/job_spec_parser.h"
 #include "tuners/config/job_options.h"
 
@@ -140,6 +141,7 @@ class Reader {
     if (file->status != "processed") {
       problem(param, fmt::format("the file cannot be used: {}", file->status_details.value_or(id)));
     }
+    files_.emplace_back(param, *file);
     return resources_.files.content_path(file->id).string();
   }
 
@@ -171,9 +173,24 @@ class Reader {
     job_.erase(found);
   }
 
+  /// All rows are preferences, or none is, as the method wants it.
+  void check_files(const JobSpec& spec) {
+    const auto wanted = spec.rlhf_type ? RowsWanted::kPreferences : RowsWanted::kSupervised;
+    for (const auto& [param, file] : files_) {
+      if (file.status != "processed") continue;
+      const DatasetSummary summary{.rows = file.rows,
+                                   .preferences = file.preferences,
+                                   .first_preference = file.first_preference,
+                                   .first_supervised = file.first_supervised};
+      if (const auto fits = check_rows_wanted(summary, wanted); !fits)
+        problem(param, fmt::format("{}: {}", file.filename, fits.error().message));
+    }
+  }
+
   void read_spec(JobRequest& result) {
     ParsedJob parsed = parse_job_json(job_, tuners::check_tuners);
     for (const Problem& found : parsed.problems) problem(found.path, found.message);
+    if (parsed.problems.empty()) check_files(parsed.spec);
     result.spec = std::move(parsed.spec);
     result.spec.model = model_path_;
   }
@@ -197,7 +214,8 @@ class Reader {
   json request_ = json::object();
   std::string model_path_;
   bool model_unknown_ = false;
-  std::vector<std::string> earlier_;  ///< Checkpoints to start from.
+  std::vector<std::pair<std::string, StoredFile>> files_;  ///< Data sets, under what names them.
+  std::vector<std::string> earlier_;                       ///< Checkpoints to start from.
   std::vector<RequestProblem> problems_;
   std::optional<Error> unavailable_;  ///< The store or disk failed: not the client's fault.
 };

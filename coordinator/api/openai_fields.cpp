@@ -28,6 +28,7 @@ constexpr std::array<std::string_view, 9> kOpenAiFields{
     "method", "metadata",      "integrations",    "hyperparameters"};
 constexpr std::array<std::string_view, 3> kOpenAiHyperparameters{"n_epochs", "batch_size",
                                                                  "learning_rate_multiplier"};
+constexpr std::array<std::string_view, 2> kMethods{"supervised", "dpo"};
 
 template <size_t N>
 bool is_one_of(const std::array<std::string_view, N>& names, std::string_view name) {
@@ -104,17 +105,19 @@ class Translator {
   void read_method() {
     const json* method = given("method");
     if (method == nullptr) return;
-    const bool supervised = method->is_object() && method->value("type", json()) == "supervised";
-    if (!supervised) {
-      return problem("method.type", "only supervised is available");
-    }
+    const json type = method->is_object() ? method->value("type", json()) : json();
+    if (!type.is_string() || !is_one_of(kMethods, type.get_ref<const std::string&>()))
+      return problem("method.type", "must be supervised or dpo");
+    const auto& name = type.get_ref<const std::string&>();
+    if (name == "dpo") set_job_key("rlhf_type", "dpo", "method.type");
     for (const auto& [key, value] : method->items()) {
       if (key == "type" || value.is_null()) continue;
-      if (key != "supervised" || !value.is_object()) {
-        problem("method." + key, "does not belong to the method supervised");
+      if (key != name || !value.is_object()) {
+        problem("method." + key, fmt::format("does not belong to the method {}", name));
         continue;
       }
-      read_hyperparameters(hyperparameters_of(value), "method.supervised.hyperparameters");
+      read_hyperparameters(hyperparameters_of(value),
+                           fmt::format("method.{}.hyperparameters", name));
     }
   }
 
@@ -123,6 +126,7 @@ class Translator {
     if (!values->is_object()) return problem(where, "must be an object");
     for (const auto& [key, value] : values->items()) {
       const std::string path = where + "." + key;
+      if (key == "beta" && value == "auto") continue;  // The job file's default.
       if (!is_one_of(kOpenAiHyperparameters, key)) {
         if (!is_misspelt(key, path)) set_job_key(key, value, path);
       } else if (openai_.contains(key) && openai_[key] != value) {

@@ -57,6 +57,15 @@ json hyperparameters(const json& spec) {
           {"learning_rate_multiplier", number(spec, "learning_rate", 0) / kBaseLearningRate}};
 }
 
+/// The method with its hyperparameters, which are those of supervised training and beta.
+json method(const json& spec, json values) {
+  const json type = field(spec, "rlhf_type");
+  if (type.is_null())
+    return {{"type", "supervised"}, {"supervised", {{"hyperparameters", values}}}};
+  values["beta"] = field(spec, "beta");
+  return {{"type", type}, {type.get<std::string>(), {{"hyperparameters", std::move(values)}}}};
+}
+
 }  // namespace
 
 json shown_spec(const JobRecord& job) {
@@ -146,7 +155,7 @@ json to_openai_job(const JobRecord& job, const QueuePosition& queue, int64_t now
              {"organization_id", job.owner},
              {"status", openai_status(job.phase)},
              {"hyperparameters", values},
-             {"method", {{"type", "supervised"}, {"supervised", {{"hyperparameters", values}}}}},
+             {"method", method(job.spec, values)},
              {"training_file", field(job.request, "training_file")},
              {"validation_file", field(job.request, "validation_file")},
              {"result_files", json::array()},
@@ -206,7 +215,8 @@ json to_openai_file(const StoredFile& file) {
              {"purpose", file.purpose},
              {"status", file.status},
              {"status_details", file.status_details ? json(*file.status_details) : json()},
-             {"rows", file.rows}};
+             {"rows", file.rows},
+             {"preferences", file.preferences}};
   if (file.expires_at) shown["expires_at"] = *file.expires_at;
   return shown;
 }

@@ -25,7 +25,8 @@ constexpr const char* kSchemas = R"json({
       "created_at": {"type": "integer"}, "expires_at": {"type": "integer"},
       "filename": {"type": "string"}, "purpose": {"type": "string"},
       "status": {"enum": ["uploaded", "processed", "error"]},
-      "status_details": {"type": ["string", "null"]}, "rows": {"type": "integer"}}},
+      "status_details": {"type": ["string", "null"]}, "rows": {"type": "integer"},
+      "preferences": {"type": "integer"}}},
   "CreateFile": {"type": "object", "required": ["purpose", "file"], "properties": {
     "purpose": {"const": "fine-tune"}, "file": {"type": "string", "format": "binary"},
     "expires_after[anchor]": {"const": "created_at"},
@@ -39,7 +40,9 @@ constexpr const char* kSchemas = R"json({
       "suffix": {"type": ["string", "null"], "maxLength": 64}, "seed": {"type": ["integer", "null"]},
       "metadata": {"type": ["object", "null"], "maxProperties": 16,
                    "additionalProperties": {"type": "string", "maxLength": 512}},
-      "method": {"type": ["object", "null"]},
+      "method": {"type": ["object", "null"], "required": ["type"], "properties": {
+        "type": {"enum": ["supervised", "dpo"]}, "supervised": {"type": "object"},
+        "dpo": {"type": "object"}}},
       "hyperparameters": {"type": ["object", "null"], "properties": {
         "n_epochs": {"$ref": "#/components/schemas/Hyperparameter"},
         "batch_size": {"$ref": "#/components/schemas/Hyperparameter"},

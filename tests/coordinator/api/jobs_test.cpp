@@ -61,6 +61,53 @@ TEST_F(JobsApiTest, MapsOpenAiHyperparameters) {
             json({{"n_epochs", 2}, {"batch_size", 8}, {"learning_rate_multiplier", 0.5}}));
 }
 
+TEST_F(JobsApiTest, DpoIsAMethodWithBeta) {
+  const std::string rows = R"({"input":{"messages":[{"role":"user","content":"q"}]},)"
+                           R"("preferred_output":[{"role":"assistant","content":"a"}],)"
+                           R"("non_preferred_output":[{"role":"assistant","content":"b"}]})";
+  const json file = body_of(upload(rows));
+  EXPECT_EQ(file["preferences"], 1);
+  json request{{"model", "Qwen2.5-0.5B"}, {"training_file", file["id"]}};
+  const json hyperparameters{
+      {"n_epochs", 2}, {"batch_size", 4}, {"learning_rate_multiplier", 0.5}, {"beta", 0.2}};
+  request["method"] = {{"type", "dpo"}, {"dpo", {{"hyperparameters", hyperparameters}}}};
+  const json shown = body_of(create(request));
+  EXPECT_EQ(shown["method"], request["method"]);
+  EXPECT_EQ(shown["spec"]["rlhf_type"], "dpo");
+  EXPECT_EQ(shown["spec"]["beta"], 0.2);
+  EXPECT_EQ(shown["spec"]["gradient_accumulation_steps"], 4);
+  request["method"]["dpo"]["hyperparameters"] = {{"beta", "auto"}, {"loss_type", "ipo"}};
+  const json other = body_of(create(request));
+  EXPECT_EQ(other["spec"]["beta"], 0.1);
+  EXPECT_EQ(other["spec"]["loss_type"], "ipo");
+  EXPECT_EQ(other["method"]["dpo"]["hyperparameters"]["beta"], 0.1);
+}
+
+TEST_F(JobsApiTest, RefusesRowsOfAnotherMethod) {
+  json request = good_request();
+  request["method"] = {{"type", "dpo"}};
+  const json error = error_of(create(request), 400);
+  EXPECT_EQ(error["param"], "training_file");
+  EXPECT_NE(error["message"].get<std::string>().find(
+                "train.jsonl: rows without a rejected answer, which DPO learns from: 2 of 2"),
+            std::string::npos)
+      << error;
+  json preferences = good_request();
+  preferences["validation_file"] =
+      body_of(upload(R"({"query":"q","response":"a"})"
+                     "\n"
+                     R"({"query":"q","response":"a","rejected_response":"b"})"))["id"];
+  EXPECT_NE(message_of(preferences).find("1 of 2, the first on line 2"), std::string::npos);
+  request["method"] = {{"type", "reinforcement"}};
+  EXPECT_NE(message_of(request).find("method.type: must be supervised or dpo"), std::string::npos);
+  request["method"] = {{"type", "dpo"}, {"supervised", json::object()}};
+  EXPECT_NE(message_of(request).find("method.supervised: does not belong to the method dpo"),
+            std::string::npos);
+  json unused = good_request();
+  unused["beta"] = 0.2;
+  EXPECT_NE(message_of(unused).find("beta: has no use without rlhf_type: dpo"), std::string::npos);
+}
+
 TEST_F(JobsApiTest, TakesJobFileKeysBesideAndInsideHyperparameters) {
   json request = good_request();
   request["lora_rank"] = 4;

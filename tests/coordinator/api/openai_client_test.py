@@ -225,6 +225,29 @@ def test_job_to_success(service):
     assert again.model == MODEL and finished(client, again.id).status == "succeeded"
 
 
+def test_dpo_job(service):
+    client = service.client()
+    turns = {"input": {"messages": [{"role": "user", "content": "What is 2+2?"}]},
+             "preferred_output": [{"role": "assistant", "content": "4"}],
+             "non_preferred_output": [{"role": "assistant", "content": "5"}]}
+    preferences = upload(client, json.dumps(turns).encode() + b"\n", "preferences.jsonl")
+    method = {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.2, "n_epochs": 2, "batch_size": 4,
+                                                         "learning_rate_multiplier": 0.5}}}
+    job = client.fine_tuning.jobs.create(model=MODEL, training_file=preferences.id, method=method)
+    assert job.method.type == "dpo" and job.method.supervised is None, job.method
+    assert job.method.dpo.hyperparameters.to_dict() == method["dpo"]["hyperparameters"], job.method
+    assert finished(client, job.id).status == "succeeded"
+    arrived = [json.loads(path.read_text()) for path in service.data.rglob("job.json") if job.id in str(path)]
+    assert len(arrived) == 1, arrived
+    wanted = {"rlhf_type": "dpo", "beta": 0.2, "loss_type": "sigmoid", "num_train_epochs": 2, "learning_rate": 0.5e-4,
+              "gradient_accumulation_steps": 4}
+    assert {key: arrived[0][key] for key in wanted} == wanted, arrived
+    for file, kind in ((upload(client), {"type": "dpo"}), (preferences, {"type": "supervised"})):
+        error = expect(openai.BadRequestError, lambda: client.fine_tuning.jobs.create(
+            model=MODEL, training_file=file.id, method=kind))
+        assert error.param == "training_file" and "the first on line 1" in str(error), error
+
+
 def test_event_stream(service):
     client = service.client()
     job = client.fine_tuning.jobs.create(model=MODEL, training_file=upload(client).id)
