@@ -91,9 +91,10 @@ class Chaos:
 
     def kill(self):
         """All the kills, spread over the time there is for them."""
-        begun, pause_s = time.monotonic(), 0.9 * self.options.seconds / self.options.kills
-        while self.killed.total() < self.options.kills and time.monotonic() - begun < self.options.seconds:
-            self.tend_for(self.random.uniform(0.2, 1.8) * pause_s)
+        begun = time.monotonic()
+        while (left := self.options.kills - self.killed.total()) > 0:
+            left_s = begun + self.options.seconds - time.monotonic()
+            self.tend_for(self.random.uniform(0.2, 1.8) * max(0.1, left_s / left))
             kind, victim = self.next_victim()
             self.killed[kind] += 1
             print(f"  {time.monotonic() - begun:6.1f} s  killed {victim}", flush=True)
