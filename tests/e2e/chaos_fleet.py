@@ -1,4 +1,5 @@
 """A whole fleet as processes that can be killed: Redis, two coordinators, agents, ranks. For the test beside this file."""
+import ctypes
 import os
 import shlex
 import signal
@@ -22,6 +23,15 @@ def make_stand_in_model(directory):
     (directory / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
 
 
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None)
+
+
+def die_with_the_test():
+    """In a child, before it becomes its program: nothing outlives a test that is killed itself."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 class Supervised:
     """A program that is started again whenever it has ended, as systemd would."""
 
@@ -31,7 +41,8 @@ class Supervised:
 
     def start(self):
         with self.log.open("a") as log:
-            self.process = subprocess.Popen(self.command, stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log, start_new_session=True,
+                                            preexec_fn=die_with_the_test)
 
     def alive(self):
         return self.process is not None and self.process.poll() is None

@@ -140,15 +140,16 @@ def check_ends(checks, chaos, jobs):
     checks.equal("every submission was answered in the end", sorted(set(sent) - set(accepted)), [])
     checks.equal("accepted jobs that are lost", sorted(job for job in accepted.values() if job not in stored), [])
     checks.equal("submissions that made two jobs", [name for name, count in made.items() if count > 1], [])
-    checks.equal("jobs that have not ended", [(job["id"], job["state"], job["pending_reason"]) for job in jobs
-                                              if job["status"] not in FINAL], [])
+    open_jobs = [(job["id"], job["state"]) for job in jobs if job["status"] not in FINAL]
+    checks.that("every job has ended", not open_jobs, f"{len(open_jobs)} have not {open_jobs[:3]}")
     checks.equal("cancels that are lost", sorted(job for job in kept if stored[job]["status"] != "cancelled"), [])
     wrong = []
     for job in jobs:
         fails = job["metadata"]["fails"] == "True"
-        if job["status"] != ("failed" if fails else "succeeded") and job["id"] not in cancelled:
+        wanted = ("failed" if fails else "succeeded", *(("cancelled",) if job["id"] in cancelled else ()))
+        if job["status"] in FINAL and job["status"] not in wanted:
             wrong.append((job["id"], job["status"], job["error"]))
-    checks.equal("jobs that ended otherwise than they should", wrong, [])
+    checks.equal("jobs that ended otherwise than they should", wrong[:3], [])
     return accepted
 
 
@@ -162,10 +163,10 @@ def check_events(checks, chaos, jobs):
             gaps.append((job["id"], numbers, stored))
         final = [event["message"] for event in events
                  if event["message"].startswith(("The job has successfully", "The job failed", "The job was cancelled"))]
-        if len(final) != 1 or final[0] != events[-1]["message"]:
+        if job["status"] in FINAL and (len(final) != 1 or final[0] != events[-1]["message"]):
             ends.append((job["id"], final))
-    checks.equal("jobs whose event numbers have gaps", gaps, [])
-    checks.equal("jobs without exactly one end, told last", ends, [])
+    checks.equal("jobs whose event numbers have gaps", gaps[:3], [])
+    checks.equal("jobs without exactly one end, told last", ends[:3], [])
     followed = {job: numbers for follower in chaos.followers for job, numbers in follower.seen.items() if job in follower.finished}
     broken = [(job, numbers) for job, numbers in followed.items() if numbers != list(range(1, len(numbers) + 1))]
     checks.equal("followers that missed an event or saw one twice", broken, [])
