@@ -87,7 +87,8 @@ json memory_json(const JobSpec& spec, const tuners::ModelShapes& model, const js
   const int64_t limit = spec.max_length.value_or(model.max_position_embeddings);
   int64_t row = std::min(limit, longest.value_or(limit));
   if (spec.packing) row = std::min(limit, spec.packing_length.value_or(limit));
-  const int64_t tokens = row * spec.per_device_train_batch_size;
+  const int64_t answers = spec.rlhf_type ? 2 : 1;  // Of a preference both are in one pass.
+  const int64_t tokens = row * answers * spec.per_device_train_batch_size;
   const auto memory = forecast_memory(spec, model, trainable.at("total").get<int64_t>(), tokens);
   const auto total = memory.total();
   return {

@@ -60,7 +60,8 @@ MemoryForecast forecast_memory(const JobSpec& spec, const tuners::ModelShapes& m
   const int64_t trained = trainable * trained_width;
   return {.runtime = kRuntime,
           .weights = model.parameter_count() * width,
-          .trainables = full ? 0 : trained,
+          // Without preferences nothing reads the base beside what full tuning trains.
+          .trainables = full && !spec.rlhf_type ? 0 : trained,
           .gradients = trained,
           .optimizer = optimizer_bytes(spec, trained),
           .activations = activations(spec, model, width, tokens)};

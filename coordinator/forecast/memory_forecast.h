@@ -13,7 +13,8 @@ namespace tunefleet::coordinator {
 struct MemoryForecast {
   int64_t runtime = 0;     ///< The program and its libraries, before a model is loaded.
   int64_t weights = 0;     ///< The base model in the job's torch_dtype.
-  int64_t trainables = 0;  ///< Tensors of tuners; 0 for full tuning, which trains the weights.
+  int64_t trainables = 0;  ///< Tensors of tuners; 0 for full tuning, which trains the weights, but
+                           ///< for DPO, whose reference they are.
   int64_t gradients = 0;
   std::optional<int64_t> optimizer;  ///< Unset for GaLore, whose state follows from its projectors.
   int64_t activations = 0;           ///< Kept from the forward pass, and in work in the backward.

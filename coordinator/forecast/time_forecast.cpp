@@ -27,7 +27,7 @@ json tuners_of(const json& spec) {
 
 bool alike(const json& a, const json& b) {
   const auto same = [&](const char* key) { return a.value(key, json()) == b.value(key, json()); };
-  return same("model") && same("torch_dtype") && tuners_of(a) == tuners_of(b);
+  return same("model") && same("torch_dtype") && same("rlhf_type") && tuners_of(a) == tuners_of(b);
 }
 
 double number_of(const json& object, const char* key, double otherwise) {

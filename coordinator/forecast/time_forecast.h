@@ -17,8 +17,8 @@ struct SpeedHistory {
   double device_s_per_row = 0.0;
 };
 
-/// Of `jobs` those that succeeded on the same model, with the same tuners and number format: the
-/// newest ones count. Pure.
+/// Of `jobs` those that succeeded on the same model, with the same tuners, method and number
+/// format: the newest ones count. Pure.
 SpeedHistory speed_of_jobs_like(const nlohmann::json& spec, const std::vector<JobRecord>& jobs);
 
 }  // namespace tunefleet::coordinator

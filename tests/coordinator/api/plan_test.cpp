@@ -90,6 +90,16 @@ TEST_F(PlanApiTest, TimeFollowsFromTheCallersFinishedJobs) {
   EXPECT_DOUBLE_EQ(known["device_hours"], 20.0 / 3600);
 }
 
+TEST_F(PlanApiTest, CountsBothAnswersOfAPreference) {
+  const std::string row = R"({"query":"q","response":"a","rejected_response":"b"})";
+  const json file = body_of(upload(row + "\n" + row));
+  const json told = plan({{"training_file", file["id"]},
+                          {"method", {{"type", "dpo"}}},
+                          {"gradient_accumulation_steps", 1}});
+  EXPECT_EQ(told["steps"]["rows"], 2);
+  EXPECT_EQ(told["memory"]["tokens_per_pass"], 2 * row.size());
+}
+
 TEST_F(PlanApiTest, RefusesWhatCreatingRefuses) {
   const json body = {{"model", "tiny"}, {"training_file", good_file()}, {"lora_rnak", 3}};
   const json error = error_of(ask({{"lora_rnak", 3}}), 400);

@@ -67,6 +67,8 @@ TEST(MemoryForecast, PartsFollowWhatTrains) {
   EXPECT_EQ(full.trainables, 0);
   EXPECT_EQ(full.gradients, full.weights);
   EXPECT_EQ(full.optimizer, 2 * full.weights);
+  spec.rlhf_type = "dpo";
+  EXPECT_EQ(forecast_memory(spec, smol_lm2(), 134'515'008, 256).trainables, full.weights);
   spec.optim = "adafactor";
   EXPECT_LT(*forecast_memory(spec, smol_lm2(), 134'515'008, 256).optimizer, full.weights / 50);
 }

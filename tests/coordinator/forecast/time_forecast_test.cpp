@@ -35,7 +35,7 @@ TEST(TimeForecast, IsTheTimeOfAllJobsAlikeOverTheirRows) {
   EXPECT_DOUBLE_EQ(speed.device_s_per_row, 80.0 / 320.0);
 }
 
-TEST(TimeForecast, LooksAtNoOtherModelTunerOrNumberFormat) {
+TEST(TimeForecast, LooksAtNoOtherModelTunerMethodOrNumberFormat) {
   const json lora = spec_of("lora");
   JobRecord failed = finished(lora, 10, 8'000);
   failed.phase = JobPhase::kFailed;
@@ -43,6 +43,7 @@ TEST(TimeForecast, LooksAtNoOtherModelTunerOrNumberFormat) {
       speed_of_jobs_like(lora, {finished(spec_of("ia3"), 10, 8'000),
                                 finished(spec_of("lora", {{"model", "/m/other"}}), 10, 8'000),
                                 finished(spec_of("lora", {{"torch_dtype", "bfloat16"}}), 10, 8'000),
+                                finished(spec_of("lora", {{"rlhf_type", "dpo"}}), 10, 8'000),
                                 finished(lora, 0, 8'000), failed})
           .jobs,
       0);
