@@ -95,7 +95,9 @@ TEST_F(PlanApiTest, CountsBothAnswersOfAPreference) {
   const json file = body_of(upload(row + "\n" + row));
   const json told = plan({{"training_file", file["id"]},
                           {"method", {{"type", "dpo"}}},
+                          {"lora_rank", 2},
                           {"gradient_accumulation_steps", 1}});
+  ASSERT_TRUE(told["memory"].contains("tokens_per_pass")) << told;
   EXPECT_EQ(told["steps"]["rows"], 2);
   EXPECT_EQ(told["memory"]["tokens_per_pass"], 2 * row.size());
 }
