@@ -17,7 +17,7 @@ nlohmann::json only(const nlohmann::json& object, std::initializer_list<const ch
 }  // namespace
 
 JobRecord for_plan(JobRecord job) {
-  job.spec = only(job.spec, {"max_minutes"});
+  job.spec = only(job.spec, {"max_minutes", "adapters", "resume_from_checkpoint"});
   job.request = only(job.request, {"dataset", "val_dataset"});
   return job;
 }

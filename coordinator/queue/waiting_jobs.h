@@ -9,7 +9,8 @@
 namespace tunefleet::coordinator {
 
 /// `job` with no more of what its author wrote than those need who look at the whole queue:
-/// max_minutes of the spec, and the files in the request. Thousands are copied each time.
+/// max_minutes and what it starts from of the spec, and the files in the request. Thousands are
+/// copied each time.
 JobRecord for_plan(JobRecord job);
 
 /// Waiting jobs as they were last read, so that only those have to be read again that have changed.
