@@ -336,6 +336,7 @@ TEST(SmallNetworkTuners, NamesBecomeExpressionsWhereMsSwiftKnowsNoNames) {
 class LoraOnConvolutions : public testing::TestWithParam<bool> {};
 
 TEST_P(LoraOnConvolutions, WorksInBfloat16) {
+  at::manual_seed(3);  // The same factors whatever ran before.
   ConvNet net;
   for (ParameterSlot* slot : net.parameters()) slot->base = slot->base.to(at::kBFloat16);
   const at::Tensor x = kPicture.to(at::kBFloat16);
@@ -345,7 +346,7 @@ TEST_P(LoraOnConvolutions, WorksInBfloat16) {
                                          .use_dora = GetParam()});
   const at::Tensor tuned = net.forward(x);
   EXPECT_EQ(tuned.scalar_type(), at::kBFloat16);
-  EXPECT_GT(largest_difference(tuned, plain), 0.01) << "it shows nothing";
+  EXPECT_GT(largest_difference(tuned, plain), 0.05) << "it shows nothing";
   tuned.square().mean().backward();
   for (const auto& each : swift->trainable_set().tensors) {
     EXPECT_EQ(each.tensor.scalar_type(), at::kFloat) << each.path;
