@@ -38,17 +38,22 @@ ShiraLinear::ShiraLinear(const LinearSite& site, const std::string& adapter_name
 }
 
 void ShiraLinear::take_indices() {
-  pattern_ = std::make_shared<const SparseEntries>(indices_, out_, in_);
+  const at::Tensor host = indices_.to(at::kCPU, at::kLong).contiguous();
+  const auto* row = host.const_data_ptr<int64_t>();
+  const auto* col = row + host.size(1);
+  pattern_ = std::make_shared<const SparsePattern>(out_, in_, std::vector<int64_t>(row, col),
+                                                   std::vector<int64_t>(col, col + host.size(1)),
+                                                   indices_.device());
 }
 
 at::Tensor ShiraLinear::forward(const at::Tensor& x, const LinearNext& next,
                                 const ForwardContext&) const {
-  const at::Tensor update = sparse_linear(x, weight_, pattern_);
+  at::Tensor update = sparse_linear(x, weight_, pattern_);
   const at::Tensor y = next(x);
-  return y.add(update.to(y.scalar_type()));
+  return y.scalar_type() == at::kFloat ? update.add_(y) : y.add(update.to(y.scalar_type()));
 }
 
-at::Tensor ShiraLinear::delta_weight() const { return sparse_to_dense(weight_, *pattern_); }
+at::Tensor ShiraLinear::delta_weight() const { return pattern_->dense(weight_); }
 
 std::vector<LayerTensor> ShiraLinear::tensors() const {
   return {{.name = "shira_weight", .tensor = weight_},

@@ -36,7 +36,7 @@ class ShiraLinear : public LinearLayerTuner {
   int64_t in_, out_;
   at::Tensor weight_;   ///< float32 [n]
   at::Tensor indices_;  ///< int32 [2, n]: rows and columns.
-  std::shared_ptr<const SparseEntries> pattern_;
+  std::shared_ptr<const SparsePattern> pattern_;
 };
 
 /// SHiRA on a whole model.

@@ -2,7 +2,6 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <c10/util/StringUtil.h>
 
@@ -28,8 +27,24 @@ SparsePattern::SparsePattern(int64_t rows, int64_t cols, const std::vector<int64
   }
   by_row_ = sorted(rows, cols, entry_rows, entry_cols);
   by_col_ = sorted(cols, rows, entry_cols, entry_rows);
-  row_ = at::tensor(entry_rows, at::kLong).to(device);
-  col_ = at::tensor(entry_cols, at::kLong).to(device);
+  if (device.is_cpu()) return;
+  const auto [row, col] = places();
+  row_ = row.to(device);
+  col_ = col.to(device);
+}
+
+std::pair<at::Tensor, at::Tensor> SparsePattern::places() const {
+  at::Tensor row = at::empty({entries()}, at::kLong), col = at::empty({entries()}, at::kLong);
+  auto* rows = row.mutable_data_ptr<int64_t>();
+  auto* cols = col.mutable_data_ptr<int64_t>();
+  for (size_t r = 0; r + 1 < by_row_.starts.size(); ++r) {
+    for (auto e = static_cast<size_t>(by_row_.starts[r]);
+         e < static_cast<size_t>(by_row_.starts[r + 1]); ++e) {
+      rows[by_row_.order[e]] = static_cast<int64_t>(r);
+      cols[by_row_.order[e]] = by_row_.columns[e];
+    }
+  }
+  return {row, col};
 }
 
 SparsePattern::Rows SparsePattern::sorted(int64_t rows, int64_t cols,
@@ -123,7 +138,8 @@ at::Tensor SparsePattern::sampled_product(const at::Tensor& g, const at::Tensor&
 }
 
 at::Tensor SparsePattern::dense(const at::Tensor& values) const {
-  const auto flat = row_.mul(cols()).add(col_);
+  const auto [row, col] = row_.defined() ? std::pair(row_, col_) : places();
+  const auto flat = row.mul(cols()).add(col);
   const auto zero = at::zeros({rows() * cols()}, values.options().dtype(at::kFloat));
   return zero.index_add(0, flat, values.to(at::kFloat)).view({rows(), cols()});
 }

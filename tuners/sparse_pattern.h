@@ -3,14 +3,15 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace tunefleet::tuners {
 
 /// Where the entries of a sparse matrix S [rows, cols] stand; the values come with each call, in
 /// the order in which the places were given. Several entries may share a place: they add up.
-/// Float32, no autograd; on the CPU by loops of our own, elsewhere in torch's operations.
-/// Immutable, shared by layers of one shape.
+/// Float32, no autograd but through dense(); on the CPU by loops of our own, elsewhere in torch's
+/// operations. Immutable, shared by layers of one shape.
 class SparsePattern {
  public:
   /// Throws std::invalid_argument when a place lies outside of the matrix.
@@ -27,7 +28,7 @@ class SparsePattern {
   at::Tensor transposed_product(const at::Tensor& g, const at::Tensor& values) const;
   /// sum_t g[t, row] x[t, col] for every entry: the gradient of the values, [entries].
   at::Tensor sampled_product(const at::Tensor& g, const at::Tensor& x) const;
-  /// S as a dense matrix [rows, cols].
+  /// S as a dense matrix [rows, cols], differentiable in the values.
   at::Tensor dense(const at::Tensor& values) const;
 
  private:
@@ -40,9 +41,12 @@ class SparsePattern {
                      const std::vector<int64_t>& entry_cols);
   static at::Tensor run(const Rows& matrix, const at::Tensor& x, const at::Tensor& values);
 
+  /// Row and column of every entry, int64 [entries] on the CPU, in the order given.
+  std::pair<at::Tensor, at::Tensor> places() const;
+
   Rows by_row_;           ///< Of S.
   Rows by_col_;           ///< Of S^T.
-  at::Tensor row_, col_;  ///< int64 [entries] on the device, in the order given.
+  at::Tensor row_, col_;  ///< places() where the matrix is used; undefined on the CPU.
 };
 
 }  // namespace tunefleet::tuners

@@ -7,7 +7,7 @@
 /// instruction handles a tile's tokens at once.
 namespace tunefleet::tuners::loops {
 
-constexpr int64_t kTile = 16;  ///< Tokens side by side.
+constexpr int64_t kTile = 32;  ///< Tokens side by side.
 
 /// A sparse matrix [rows, cols], its entries row by row.
 struct SparseRows {

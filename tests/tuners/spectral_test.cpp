@@ -21,28 +21,47 @@ void expect_close(const at::Tensor& seen, const at::Tensor& wanted, const std::s
   EXPECT_LE((seen - wanted).abs().max().item<double>(), 2e-5 * scale) << what;
 }
 
-TEST(SparsePatternTest, ProductsAreThoseOfTheDenseMatrix) {
-  at::manual_seed(1);
-  const std::vector<int64_t> rows{4, 0, 4, 2, 4, 4}, cols{1, 0, 18, 3, 18, 0};
-  const SparsePattern pattern(5, 19, rows, cols, at::kCPU);
-  const auto values = at::randn({6});
-  const auto dense = pattern.dense(values);
-  EXPECT_FLOAT_EQ(dense[4][18].item<float>(), values[2].item<float>() + values[4].item<float>());
-  for (const int64_t tokens : {0, 1, 16, 17, 100}) {
-    const auto x = at::randn({tokens, 19}), g = at::randn({tokens, 5});
-    EXPECT_TRUE(at::allclose(pattern.product(x, values), x.matmul(dense.t()), 1e-5, 1e-5));
-    EXPECT_TRUE(at::allclose(pattern.transposed_product(g, values), g.matmul(dense), 1e-5, 1e-5));
-    const auto whole = g.t().matmul(x);
-    const auto sums = pattern.sampled_product(g, x);
-    for (size_t i = 0; i < rows.size(); ++i) {
-      EXPECT_NEAR(sums[static_cast<int64_t>(i)].item<float>(),
-                  whole[rows[i]][cols[i]].item<float>(), 1e-4)
-          << tokens;
-    }
+struct SparseCase {
+  int64_t rows, cols;
+  std::vector<int64_t> entry_rows, entry_cols;
+};
+
+/// Two entries share the last place.
+SparseCase random_case(int64_t rows, int64_t cols, int64_t entries) {
+  SparseCase made{.rows = rows, .cols = cols, .entry_rows = {}, .entry_cols = {}};
+  for (int64_t i = 0; i < entries; ++i) {
+    made.entry_rows.push_back(at::randint(rows, {}, at::kLong).item<int64_t>());
+    made.entry_cols.push_back(at::randint(cols, {}, at::kLong).item<int64_t>());
   }
+  made.entry_rows.push_back(made.entry_rows.back());
+  made.entry_cols.push_back(made.entry_cols.back());
+  return made;
 }
 
-TEST(SparsePatternTest, APlaceOutsideIsRefused) {
+class SparsePatternTest : public testing::TestWithParam<int64_t> {};
+
+TEST_P(SparsePatternTest, ProductsAreThoseOfTheDenseMatrix) {
+  at::manual_seed(1);
+  const int64_t tokens = GetParam();
+  for (const auto& [rows, cols, entry_rows, entry_cols] :
+       {SparseCase{5, 19, {4, 0, 4, 2, 4, 4}, {1, 0, 18, 3, 18, 0}}, random_case(1, 1, 1),
+        random_case(40, 24, 100), random_case(37, 8, 60)}) {
+    SCOPED_TRACE(testing::Message() << rows << " x " << cols << ", " << tokens << " tokens");
+    const SparsePattern pattern(rows, cols, entry_rows, entry_cols, at::kCPU);
+    const auto values = at::randn({pattern.entries()});
+    const auto row = at::tensor(entry_rows), col = at::tensor(entry_cols);
+    const auto dense = at::zeros({rows, cols}).index_put({row, col}, values, /*accumulate=*/true);
+    EXPECT_TRUE(at::equal(pattern.dense(values), dense));
+    const auto x = at::randn({tokens, cols}), g = at::randn({tokens, rows});
+    EXPECT_TRUE(at::allclose(pattern.product(x, values), x.matmul(dense.t()), 1e-5, 1e-5));
+    EXPECT_TRUE(at::allclose(pattern.transposed_product(g, values), g.matmul(dense), 1e-5, 1e-5));
+    const auto sampled = g.t().matmul(x).index({row, col});
+    EXPECT_TRUE(at::allclose(pattern.sampled_product(g, x), sampled, 1e-4, 1e-4));
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Tokens, SparsePatternTest, testing::Values(0, 1, 8, 31, 32, 33, 100));
+
+TEST(SparsePatternErrors, APlaceOutsideIsRefused) {
   EXPECT_THROW(SparsePattern(2, 3, {0, 2}, {0, 0}, at::kCPU), std::invalid_argument);
   EXPECT_THROW(SparsePattern(2, 3, {0}, {-1}, at::kCPU), std::invalid_argument);
 }
