@@ -50,7 +50,7 @@ std::optional<LowRankUpdate> LohaLinear::low_rank() const {
 
 std::optional<at::Tensor> LohaLinear::weight_update(const ForwardContext&) const {
   // In half precision small updates would vanish in the sum with the weight.
-  if (dropout_.any() || !float_base_) return std::nullopt;
+  if (dropout_.any() || !float_base_ || prefers_low_rank()) return std::nullopt;
   return delta_weight();
 }
 

@@ -40,27 +40,59 @@ at::Tensor kaiming(at::IntArrayRef shape, const at::Generator& generator) {
 
 at::Tensor normalised(const at::Tensor& values) { return values.div(values.std()).to(at::kFloat); }
 
-/// scaling * B (lambda o A gamma): [wide, narrow]. Keeps only the scales for backward: the scaled
-/// A, of the size of a weight, is cheap to make again.
+struct Scales {
+  const at::Tensor &lambda, &gamma;  ///< [r, n], [n, narrow]
+  double scaling;
+};
+
+/// scaling * (lambda o A gamma), [r n, narrow]; a [r, 1, narrow].
+at::Tensor scaled(const at::Tensor& a, const Scales& by) {
+  const at::Tensor lambda = by.lambda.mul(by.scaling).unsqueeze(2);
+  return lambda.mul(a).mul_(by.gamma.unsqueeze(0)).flatten(0, 1);
+}
+
+/// The gradients of lambda and gamma from that of the scaled A, which it overwrites.
+std::pair<at::Tensor, at::Tensor> scale_gradients(at::Tensor grad, const at::Tensor& a,
+                                                  const Scales& by) {
+  const auto& [lambda, gamma, scaling] = by;
+  const at::Tensor with_a =
+      grad.mul_(scaling).view({lambda.size(0), lambda.size(1), gamma.size(1)}).mul_(a);
+  const at::Tensor dlambda = with_a.mul(gamma.unsqueeze(0)).sum(2);
+  return {dlambda, with_a.mul_(lambda.unsqueeze(2)).sum(0)};
+}
+
+/// The scaled A as a node of its own: of the size of a weight, it is made again rather than kept.
+class ScaledA : public torch::autograd::Function<ScaledA> {
+ public:
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& lambda, const at::Tensor& gamma,
+                            const at::Tensor& a, double scaling) {
+    ctx->save_for_backward({lambda, gamma, a});
+    ctx->saved_data["scaling"] = scaling;
+    return scaled(a, {lambda, gamma, scaling});
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto saved = ctx->get_saved_variables();
+    const Scales by{saved[0], saved[1], ctx->saved_data["scaling"].toDouble()};
+    auto [dlambda, dgamma] = scale_gradients(grads[0].clone(), saved[2], by);
+    return {dlambda, dgamma, at::Tensor(), at::Tensor()};
+  }
+};
+
+/// B (scaled A): [wide, narrow], likewise.
 class ScaledBases : public torch::autograd::Function<ScaledBases> {
  public:
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& lambda, const at::Tensor& gamma,
                             const at::Tensor& a, const at::Tensor& b, double scaling) {
     ctx->save_for_backward({lambda, gamma, a, b});
     ctx->saved_data["scaling"] = scaling;
-    const at::Tensor scaled = lambda.mul(scaling).unsqueeze(2).mul(a).mul(gamma.unsqueeze(0));
-    return b.flatten(1, 2).matmul(scaled.flatten(0, 1));
+    return b.matmul(scaled(a, {lambda, gamma, scaling}));
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
-    const auto &lambda = saved[0], &gamma = saved[1], &a = saved[2], &b = saved[3];
-    const double scaling = ctx->saved_data["scaling"].toDouble();
-    const at::Tensor product = b.flatten(1, 2).t().matmul(grads[0]).mul_(scaling);
-    const at::Tensor with_a =
-        product.view({lambda.size(0), lambda.size(1), gamma.size(1)}).mul_(a);  // [r, n, narrow]
-    const at::Tensor dlambda = with_a.mul(gamma.unsqueeze(0)).sum(2);
-    const at::Tensor dgamma = with_a.mul_(lambda.unsqueeze(2)).sum(0);
+    const Scales by{saved[0], saved[1], ctx->saved_data["scaling"].toDouble()};
+    auto [dlambda, dgamma] = scale_gradients(saved[3].t().matmul(grads[0]), saved[2], by);
     return {dlambda, dgamma, at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
@@ -104,18 +136,39 @@ RandloraLinear::RandloraLinear(const LinearSite& site, const std::string& adapte
   gamma_ = gamma_.to(device).set_requires_grad(true);
 }
 
+// Sliced at every use: offloading changes where the shared values lie.
+at::Tensor RandloraLinear::inner() const { return bases_.a.slice(2, 0, std::min(in_, out_)); }
+
+at::Tensor RandloraLinear::outer() const {
+  return bases_.b.slice(0, 0, std::max(in_, out_)).slice(1, 0, gamma_.size(0)).flatten(1, 2);
+}
+
 at::Tensor RandloraLinear::delta_weight() const {
-  const auto [narrow, wide] = std::minmax(in_, out_);
-  const at::Tensor a = bases_.a.slice(2, 0, narrow);
-  const at::Tensor b = bases_.b.slice(0, 0, wide).slice(1, 0, gamma_.size(0));
-  const at::Tensor update = ScaledBases::apply(lambda_, gamma_, a, b, scaling_);
+  const at::Tensor update = ScaledBases::apply(lambda_, gamma_, inner(), outer(), scaling_);
   return in_ <= out_ ? update : update.t();
+}
+
+bool RandloraLinear::whole_is_cheaper(int64_t tokens) const {
+  const auto [narrow, wide] = std::minmax(in_, out_);
+  const int64_t rank = lambda_.numel();
+  const int64_t in_factors = rank * (2 * wide + 3 * narrow);  // of a token, forward and backward
+  return tokens * (in_factors - wide * narrow) > 2 * rank * wide * narrow;
 }
 
 std::optional<at::Tensor> RandloraLinear::weight_update(const ForwardContext& context) const {
   // In half precision small updates would vanish in the sum with the weight.
   if ((context.training && dropout_ > 0.0) || !float_base_) return std::nullopt;
+  if (context.boundaries && !whole_is_cheaper(context.boundaries->back())) return std::nullopt;
   return delta_weight();
+}
+
+std::optional<LowRankUpdate> RandloraLinear::low_rank() const {
+  const at::Tensor a = ScaledA::apply(lambda_, gamma_, inner(), scaling_), b = outer();
+  return LowRankUpdate{.a = in_ <= out_ ? a : b.t(),
+                       .b = in_ <= out_ ? b : a.t(),
+                       .scaling = 1.0,
+                       .dropout = dropout_,
+                       .stream = stream_};
 }
 
 at::Tensor RandloraLinear::forward(const at::Tensor& x, const LinearNext& next,

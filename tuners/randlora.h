@@ -28,14 +28,16 @@ RandomBases random_bases(const RandloraOptions& options, int64_t narrow, int64_t
 ///   gamma)
 /// or U transposed, whichever has the narrower side where A is. A [r, narrow], gamma [n, narrow],
 /// lambda [r, n]; as in PEFT the columns of B are taken in the order (j, k), the rows of the scaled
-/// A in the order (k, j). Since n r is at least `narrow`, U is formed once for a pass instead of
-/// being applied in factors. Starts as the identity: lambda is zero.
-/// Source: Albert et al. 2025, arXiv:2502.00987, eq. 3; PEFT's tuners/randlora.
+/// A in the order (k, j). n r is at least `narrow`: with many tokens U is formed once for a pass,
+/// with few it is applied in factors, whichever takes fewer multiplications. Starts as the
+/// identity: lambda is zero. Source: Albert et al. 2025, arXiv:2502.00987, eq. 3; PEFT's
+/// tuners/randlora.
 class RandloraLinear : public LinearLayerTuner {
  public:
   RandloraLinear(const LinearSite& site, const std::string& adapter_name,
                  const RandloraOptions& options, const RandomBases& bases, uint64_t seed);
 
+  std::optional<LowRankUpdate> low_rank() const override;
   std::optional<at::Tensor> weight_update(const ForwardContext& context) const override;
   at::Tensor forward(const at::Tensor& x, const LinearNext& next,
                      const ForwardContext& context) const override;
@@ -44,6 +46,10 @@ class RandloraLinear : public LinearLayerTuner {
   std::vector<LayerTensor> tensors() const override;
 
  private:
+  at::Tensor inner() const;  ///< A of this layer, [r, 1, narrow].
+  at::Tensor outer() const;  ///< B of this layer, [wide, n r].
+  bool whole_is_cheaper(int64_t tokens) const;
+
   int64_t in_, out_;
   double scaling_;
   double dropout_;

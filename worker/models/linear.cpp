@@ -17,22 +17,22 @@ bool can_be_fused(const tuners::LowRankUpdate& update, size_t tuners) {
   return !update.magnitude.defined() || (tuners == 1 && update.more.empty());
 }
 
-/// The tuners from number `first` on as one product, if all of them can be fused: low-rank updates,
-/// and additions to the weight.
+/// The tuners from number `first` on as one product, if all of them can be fused: additions to the
+/// weight, and low-rank updates. A tuner that can be either decides by what it gives for the weight.
 std::optional<LoraLayer> fused_from(const tuners::LinearSite& site, size_t first,
                                     const tuners::ForwardContext& context) {
   LoraLayer fused{.weight = site.weight.value(), .bias = site.bias.value(), .updates = {}};
   const size_t count = site.tuners.size() - first;
   fused.updates.reserve(count);
   for (size_t i = first; i < site.tuners.size(); ++i) {
-    if (auto update = site.tuners[i]->low_rank()) {
+    if (auto addition = site.tuners[i]->weight_update(context)) {
+      fused.weight = fused.weight + addition->to(fused.weight.scalar_type());
+    } else if (auto update = site.tuners[i]->low_rank()) {
       const bool plain = context.lora_kernels == tuners::Kernels::kPlain;
       if (plain || !can_be_fused(*update, count)) return std::nullopt;
       auto more = std::move(update->more);
       fused.updates.push_back(*std::move(update));
       for (auto& each : more) fused.updates.push_back(std::move(each));
-    } else if (auto addition = site.tuners[i]->weight_update(context)) {
-      fused.weight = fused.weight + addition->to(fused.weight.scalar_type());
     } else {
       return std::nullopt;
     }
