@@ -25,7 +25,9 @@ struct Weights {
 void write_weights(const std::filesystem::path& path, const Weights& has) {
   std::map<std::string, at::Tensor> tensors;
   const auto add = [&](const std::string& name, at::IntArrayRef shape, double scale = 0.3,
-                       double mean = 0.0) { tensors[name] = at::randn(shape) * scale + mean; };
+                       double mean = 0.0) {
+    tensors[name] = (at::randn(shape) * scale + mean).to(at::kBFloat16).to(at::kFloat);
+  };
   const auto linear = [&](const std::string& name, int64_t out, int64_t in, bool with_bias) {
     add(name + ".weight", {out, in});
     if (with_bias) add(name + ".bias", {out});

@@ -14,8 +14,8 @@
 
 namespace tunefleet::models {
 
-/// Writes a two-layer decoder with random weights as a Hugging Face directory and loads it; removed
-/// with this object. `extra` are members of config.json over the defaults: R"("attention_bias":
+/// Writes a two-layer decoder with random weights, which bfloat16 holds exactly, as a Hugging Face
+/// directory and loads it; removed with this object. `extra` are members of config.json over the defaults: R"("attention_bias":
 /// true)".
 class TinyModel {
  public:
