@@ -107,6 +107,16 @@ TEST_F(FilesApiTest, DeletesAFileUnlessAJobNeedsIt) {
   EXPECT_FALSE(std::filesystem::exists(directory_.path() / "files" / file));
 }
 
+TEST_F(FilesApiTest, AFileOfAPausedJobStays) {
+  const std::string id = waiting_job();
+  const std::string file = body_of(client().Get("/v1/fine_tuning/jobs/" + id))["training_file"];
+  body_of(client().Post("/v1/fine_tuning/jobs/" + id + "/pause", "", "application/json"));
+  const std::string message = error_of(client().Delete("/v1/files/" + file), 409)["message"];
+  EXPECT_NE(message.find(id + ", which is paused"), std::string::npos) << message;
+  body_of(client().Post("/v1/fine_tuning/jobs/" + id + "/resume", "", "application/json"));
+  EXPECT_EQ(client().Get("/v1/files/" + file)->status, 200);
+}
+
 TEST_F(FilesApiTest, HidesFilesOfOthers) {
   const std::string file = good_file();
   auto other = client(other_key_);
