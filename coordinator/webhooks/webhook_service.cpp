@@ -119,6 +119,7 @@ Status WebhookService::look() {
 }
 
 Status WebhookService::enqueue(const JobRecord& ended) {
+  if (!is_told(ended)) return {};
   const WebhookEvent event = event_of(ended);
   for (const WebhookEndpoint& endpoint : endpoints_->list(ended.owner)) {
     const auto& types = endpoint.event_types;

@@ -214,6 +214,19 @@ TEST_F(WebhookServiceTest, TellsOnlyWhatWasAskedForAndOnlyItsOwner) {
   EXPECT_TRUE(receiver.requests().empty());
 }
 
+TEST_F(WebhookServiceTest, AStopByASweepIsNotTold) {
+  Receiver receiver;
+  endpoint(receiver);
+  const auto stopped = make_job();
+  ASSERT_TRUE(store_.request_stop(stopped, StopReason::kSweep, "behind", 0));
+  const auto cancelled = make_job();
+  ASSERT_TRUE(store_.request_stop(cancelled, StopReason::kCancel, "", 0));
+  wait_for_requests(receiver, 1);
+  wait_for_empty_outbox();
+  EXPECT_EQ(json::parse(receiver.requests().at(0).body)["data"]["id"], cancelled);
+  EXPECT_EQ(receiver.requests().size(), 1u);
+}
+
 TEST_F(WebhookServiceTest, TellsNothingThatEndedBeforeTheEndpointWasMade) {
   cancelled_job();
   const auto running = make_job();
