@@ -106,17 +106,6 @@ TEST_F(GangReportsTest, AGangThatHangsIsStoppedAndTriedAgain) {
   submit("j");
   beat();
   tick();
-  const auto rank_beat = [&](int rank, int step) {
-    wire::Envelope envelope;
-    auto& told = *envelope.mutable_rank_beat();
-    told.set_job("j");
-    told.set_attempt(1);
-    told.set_rank(static_cast<uint32_t>(rank));
-    told.set_host("host-a");
-    told.set_phase("training");
-    told.set_step(static_cast<uint64_t>(step));
-    message(envelope, "rank");
-  };
   for (int step = 1; step <= 20; ++step) {
     rank_beat(0, step);
     rank_beat(1, step);

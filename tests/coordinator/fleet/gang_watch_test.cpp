@@ -91,6 +91,26 @@ TEST_F(GangWatchTest, ARestartedCoordinatorAdoptsRunningJobs) {
   EXPECT_EQ(phase("j"), JobPhase::kSucceeded);
 }
 
+TEST_F(GangWatchTest, OneThatHasTakenOverHearsOfProgressAndOfAHang) {
+  submit("j");
+  beat();
+  tick();
+  restart();
+  for (int step = 20; step <= 30; ++step) {
+    rank_beat(0, step);
+    rank_beat(1, step);
+    pass(1, true, {{"j", 1}});
+  }
+  EXPECT_EQ(store_.get("j")->progress.at("step"), 30);
+  sent_.clear();
+  for (int i = 0; i < 13; ++i) {
+    rank_beat(0, 30);
+    pass(1, true, {{"j", 1}});
+  }
+  EXPECT_FALSE(take_sent(wire::Envelope::kStopGang).empty());
+  EXPECT_EQ(store_.get("j")->attempt, 1);
+}
+
 TEST_F(GangWatchTest, AStartThatWasStoredButNotSentIsMadeUpFor) {
   submit("j");
   ASSERT_TRUE(store_.transition("j", 0, JobPhase::kQueued, JobPhase::kRunning,

@@ -136,6 +136,19 @@ class FleetReconcilerTest : public testing::Test {
     reconciler_->on_message(peer, envelope, now_ms_);
   }
 
+  /// What a rank of job "j" tells while it trains.
+  void rank_beat(int rank, int step) {
+    wire::Envelope envelope;
+    auto& told = *envelope.mutable_rank_beat();
+    told.set_job("j");
+    told.set_attempt(1);
+    told.set_rank(static_cast<uint32_t>(rank));
+    told.set_host("host-a");
+    told.set_phase("training");
+    told.set_step(static_cast<uint64_t>(step));
+    message(envelope, "rank");
+  }
+
   void gang_ended(const GangId& id, bool succeeded, const std::string& why = "",
                   const std::string& code = "unavailable") {
     wire::Envelope envelope;
