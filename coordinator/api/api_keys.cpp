@@ -4,6 +4,7 @@
 #include <openssl/crypto.h>
 
 #include <algorithm>
+#include <chrono>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -11,6 +12,7 @@
 #include "coordinator/api/private_directory.h"
 #include "proto/log.h"
 #include "storage/atomic_file.h"
+#include "storage/file_lock.h"
 #include "storage/sha256.h"
 
 namespace tunefleet::coordinator {
@@ -24,6 +26,12 @@ constexpr unsigned kSecret = 0600;
 constexpr uint64_t kMaxFileBytes = 16 << 20;
 constexpr size_t kIdLength = 24;
 constexpr std::string_view kIdPrefix = "key-";
+
+constexpr std::chrono::seconds kLockLimit{10};
+
+std::filesystem::path beside(std::filesystem::path path, const char* suffix) {
+  return path += suffix;
+}
 
 /// Files written before there were scopes: every key was an administrator's.
 Scope scope_of(const json& entry) {
@@ -80,7 +88,7 @@ Result<std::unique_ptr<ApiKeys>> ApiKeys::open(const std::filesystem::path& data
   if (const auto made = make_private_directory(keys->path_.parent_path()); !made) {
     return fail(made.error());
   }
-  keys->stamp_ = FileStamp::of(keys->path_);
+  keys->stamp_ = storage::FileStamp::of(keys->path_);
   auto read = keys->read();
   if (!read) return fail(read.error());
   keys->keys_ = std::move(*read);
@@ -112,6 +120,8 @@ Result<CreatedApiKey> ApiKeys::create(const NewApiKey& wanted) {
                     .created_at = now_s_(),
                     .expires_at = wanted.expires_at};
   const std::lock_guard lock(mutex_);
+  const auto alone = storage::FileLock::take(beside(path_, ".lock"), kLockLimit);
+  if (!alone) return fail(alone.error());
   refresh();
   auto keys = keys_;
   keys.push_back(made);
@@ -132,6 +142,8 @@ std::vector<ApiKey> ApiKeys::list(std::string_view owner) const {
 
 Result<ApiKey> ApiKeys::revoke(const std::string& id) {
   const std::lock_guard lock(mutex_);
+  const auto alone = storage::FileLock::take(beside(path_, ".lock"), kLockLimit);
+  if (!alone) return fail(alone.error());
   refresh();
   auto keys = keys_;
   const auto found =
@@ -175,18 +187,18 @@ Status ApiKeys::store(std::vector<ApiKey> keys) {
       storage::write_file_atomically(path_, json{{"keys", entries}}.dump(2) + "\n", kSecret);
   if (!written) return written;
   keys_ = std::move(keys);
-  stamp_ = FileStamp::of(path_);
+  stamp_ = storage::FileStamp::of(path_);
   return {};
 }
 
 /// Takes over what another process wrote. A file that cannot be read changes nothing: nobody is
 /// locked out or let in by a damaged disk.
 void ApiKeys::refresh() const {
-  const FileStamp now = FileStamp::of(path_);
+  const storage::FileStamp now = storage::FileStamp::of(path_);
   if (now == stamp_) return;
   stamp_ = now;
   auto keys = read();
-  if (keys && now != FileStamp()) {
+  if (keys && now != storage::FileStamp()) {
     keys_ = std::move(*keys);
   } else {
     log::warning(fmt::format("the API keys stay as they were: {}",
@@ -195,8 +207,14 @@ void ApiKeys::refresh() const {
 }
 
 /// The digest is stored before the key's file: after a crash between the two the next start makes
-/// another key.
+/// another key. The lock lets one of several processes do it that start at the same time.
 Status ApiKeys::ensure_admin_key() {
+  const auto alone = storage::FileLock::take(beside(admin_key_path_, ".lock"), kLockLimit);
+  if (!alone) return fail(alone.error());
+  {
+    const std::lock_guard lock(mutex_);
+    refresh();
+  }
   std::error_code error;
   const bool manageable = std::any_of(keys_.begin(), keys_.end(),
                                       [this](const ApiKey& key) { return administers(key); });

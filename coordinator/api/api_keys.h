@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "coordinator/api/api_scope.h"
-#include "coordinator/api/file_stamp.h"
 #include "proto/result.h"
+#include "storage/file_stamp.h"
 
 namespace tunefleet::coordinator {
 
@@ -42,8 +42,9 @@ struct CreatedApiKey {
 };
 
 /// Who may use the API. Keys are "tf-" and 256 random bits as base64url; on disk there are only
-/// their digests, in keys/api_keys.json (0600, described in the README). A change of that file by
-/// another process counts from the next request on. Any thread.
+/// their digests, in keys/api_keys.json (0600, described in the README). Any thread, and any number
+/// of processes: a change by another one counts from the next request on, and changes of two at
+/// the same time are made one after the other.
 class ApiKeys {
  public:
   /// Reads <data>/keys/api_keys.json. When no key can administer the service, or admin.key is gone,
@@ -79,7 +80,7 @@ class ApiKeys {
   std::function<int64_t()> now_s_;
   mutable std::mutex mutex_;
   mutable std::vector<ApiKey> keys_;  ///< Guarded by mutex_, as is stamp_.
-  mutable FileStamp stamp_;           ///< Of the file that keys_ was read from.
+  mutable storage::FileStamp stamp_;  ///< Of the file that keys_ was read from.
 };
 
 }  // namespace tunefleet::coordinator

@@ -3,10 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
+#include <chrono>
+#include <set>
+#include <system_error>
 #include <tuple>
 #include <utility>
 
+#include "coordinator/api/file_meta.h"
 #include "coordinator/api/ids.h"
 #include "coordinator/api/private_directory.h"
 #include "proto/dataset_rows.h"
@@ -19,60 +22,20 @@ namespace tunefleet::coordinator {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
 
+constexpr std::string_view kPrefix = "file-";
 constexpr std::string_view kAside = "upload-";
-constexpr uint64_t kMaxMeta = 1 << 20;
+/// Much longer than an upload may pause: the API ends one that sends nothing for 15 s.
+constexpr std::chrono::hours kAbandonedAfter{1};
 
-template <typename T>
-std::optional<T> optional_at(const json& object, const char* key) {
-  const auto found = object.find(key);
-  if (found == object.end() || found->is_null()) return std::nullopt;
-  return found->get<T>();
-}
-
-template <typename T>
-json or_null(const std::optional<T>& value) {
-  return value ? json(*value) : json();
-}
-
-json to_meta(const StoredFile& file) {
-  return {{"id", file.id},
-          {"owner", file.owner},
-          {"filename", file.filename},
-          {"purpose", file.purpose},
-          {"status", file.status},
-          {"status_details", or_null(file.status_details)},
-          {"bytes", file.bytes},
-          {"rows", file.rows},
-          {"preferences", file.preferences},
-          {"first_preference", file.first_preference},
-          {"first_supervised", file.first_supervised},
-          {"created_at", file.created_at},
-          {"expires_at", or_null(file.expires_at)},
-          {"sha256", file.sha256}};
-}
-
-StoredFile from_meta(const json& meta) {
-  return {.id = meta.at("id"),
-          .owner = meta.at("owner"),
-          .filename = meta.at("filename"),
-          .purpose = meta.at("purpose"),
-          .status = meta.at("status"),
-          .status_details = optional_at<std::string>(meta, "status_details"),
-          .bytes = meta.at("bytes"),
-          .rows = meta.at("rows"),
-          .preferences = meta.value("preferences", int64_t{0}),
-          .first_preference = meta.value("first_preference", int64_t{0}),
-          .first_supervised = meta.value("first_supervised", int64_t{1}),
-          .created_at = meta.at("created_at"),
-          .expires_at = optional_at<int64_t>(meta, "expires_at"),
-          .sha256 = meta.at("sha256")};
-}
-
-Status write_meta(const fs::path& folder, const StoredFile& file) {
-  const auto text = to_meta(file).dump(2, ' ', false, json::error_handler_t::replace);
-  return storage::write_file_atomically(folder / "meta.json", text + "\n", 0600);
+/// Nothing in the folder was written to for kAbandonedAfter.
+bool is_abandoned(const fs::path& folder) {
+  std::error_code error;
+  auto newest = fs::last_write_time(folder, error);
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    newest = std::max(newest, fs::last_write_time(entry.path(), error));
+  }
+  return !error && fs::file_time_type::clock::now() - newest > kAbandonedAfter;
 }
 
 class Store;
@@ -100,19 +63,17 @@ class Store final : public FileStore {
 
   Status load() {
     if (const auto made = make_private_directory(directory_); !made) return made;
-    std::error_code error;
-    for (const auto& entry : fs::directory_iterator(directory_, error)) {
-      const std::string name = entry.path().filename().string();
-      if (name.starts_with(kAside)) {
-        fs::remove_all(entry.path(), error);
-      } else if (is_id(name, "file-")) {
-        load_file(entry.path());
-      }
-    }
+    const std::lock_guard lock(mutex_);
+    remove_abandoned();
+    read_directory();
     return {};
   }
 
   Result<std::unique_ptr<FileUpload>> begin_upload() override {
+    {
+      const std::lock_guard lock(mutex_);
+      if (fs::file_time_type::clock::now() - cleaned_ > kAbandonedAfter) remove_abandoned();
+    }
     const auto folder = directory_ / random_id(kAside, 16);
     if (const auto made = make_private_directory(folder); !made) return fail(made.error());
     auto content = storage::AtomicFile::create(folder / "content", 0600);
@@ -122,15 +83,16 @@ class Store final : public FileStore {
 
   Result<StoredFile> get(const std::string& owner, const std::string& id) const override {
     const std::lock_guard lock(mutex_);
-    const auto found = files_.find(id);
-    if (found == files_.end() || found->second.owner != owner || expired(found->second)) {
+    const StoredFile* file = is_id(id, kPrefix) ? find(id) : nullptr;
+    if (file == nullptr || file->owner != owner || expired(*file)) {
       return fail(ErrorCode::kNotFound, fmt::format("no such file: {}", id));
     }
-    return found->second;
+    return *file;
   }
 
   std::vector<StoredFile> list(const std::string& owner) const override {
     const std::lock_guard lock(mutex_);
+    read_directory();
     std::vector<StoredFile> mine;
     for (const auto& [id, file] : files_) {
       if (file.owner == owner && !expired(file)) mine.push_back(file);
@@ -147,6 +109,9 @@ class Store final : public FileStore {
     const auto aside = directory_ / random_id(kAside, 16);
     std::error_code error;
     fs::rename(directory_ / id, aside, error);
+    if (error == std::errc::no_such_file_or_directory) {
+      return fail(ErrorCode::kNotFound, fmt::format("no such file: {}", id));
+    }
     if (error) return fail(ErrorCode::kInternal, "cannot remove the file: " + error.message());
     {
       const std::lock_guard lock(mutex_);
@@ -179,23 +144,69 @@ class Store final : public FileStore {
     return file.expires_at && *file.expires_at <= now_s_();
   }
 
-  void load_file(const fs::path& folder) {
-    const auto text = storage::read_small_file(folder / "meta.json", kMaxMeta);
-    try {
-      if (!text) throw std::runtime_error(text.error().message);
-      StoredFile file = from_meta(json::parse(*text));
-      if (file.id != folder.filename()) throw std::runtime_error("it names another file");
-      files_[file.id] = std::move(file);
-    } catch (const std::exception& error) {
-      log::warning(
-          fmt::format("an uploaded file cannot be used: {}: {}", folder.string(), error.what()));
+  // These want mutex_ held. A file never changes once it is there: files_ only spares reading it
+  // again, and what it holds counts for no more than the directory says.
+
+  const StoredFile* find(const std::string& id) const {
+    const auto folder = directory_ / id;
+    std::error_code error;
+    if (!fs::is_directory(folder, error)) {
+      files_.erase(id);
+      return nullptr;
     }
+    const auto known = files_.find(id);
+    return known == files_.end() ? read(folder) : &known->second;
+  }
+
+  void read_directory() const {
+    std::map<std::string, StoredFile> gone;
+    gone.swap(files_);
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(directory_, error)) {
+      const std::string name = entry.path().filename().string();
+      if (!is_id(name, kPrefix)) continue;
+      if (auto known = gone.extract(name)) {
+        files_.insert(std::move(known));
+      } else {
+        read(entry.path());
+      }
+    }
+    if (!error) return;
+    log::warning(fmt::format("the uploaded files cannot be listed: {}: {}", directory_.string(),
+                             error.message()));
+    files_.merge(gone);
+  }
+
+  const StoredFile* read(const fs::path& folder) const {
+    auto file = read_meta(folder);
+    if (file) return &(files_[file->id] = std::move(*file));
+    if (file.error().code == ErrorCode::kNotFound) return nullptr;  // Removed this moment.
+    if (unusable_.insert(folder.filename()).second) {
+      log::warning(fmt::format("an uploaded file cannot be used: {}: {}", folder.string(),
+                               file.error().message));
+    }
+    return nullptr;
+  }
+
+  /// What an interrupted upload or removal left, once it is too old to be another process' that is
+  /// under way.
+  void remove_abandoned() {
+    cleaned_ = fs::file_time_type::clock::now();
+    std::error_code error;
+    std::vector<fs::path> gone;
+    for (const auto& entry : fs::directory_iterator(directory_, error)) {
+      const bool aside = entry.path().filename().string().starts_with(kAside);
+      if (aside && is_abandoned(entry.path())) gone.push_back(entry.path());
+    }
+    for (const auto& path : gone) fs::remove_all(path, error);
   }
 
   fs::path directory_;
   std::function<int64_t()> now_s_;
   mutable std::mutex mutex_;
-  std::map<std::string, StoredFile> files_;
+  fs::file_time_type cleaned_{};
+  mutable std::map<std::string, StoredFile> files_;  ///< By id, as last read.
+  mutable std::set<std::string> unusable_;           ///< Told in the log already.
 };
 
 Upload::~Upload() {
@@ -210,7 +221,7 @@ Status Upload::write(std::string_view piece) {
 
 Result<StoredFile> Upload::commit(const UploadFields& fields) {
   if (const auto stored = content_.commit(); !stored) return fail(stored.error());
-  StoredFile file{.id = fields.id.empty() ? random_id("file-") : fields.id,
+  StoredFile file{.id = fields.id.empty() ? random_id(kPrefix) : fields.id,
                   .owner = fields.owner,
                   .filename = fields.filename,
                   .purpose = fields.purpose,

@@ -52,10 +52,12 @@ class FileUpload {
   virtual Result<StoredFile> commit(const UploadFields& fields) = 0;
 };
 
-/// Uploaded files: <directory>/<file-id>/{content,meta.json}. Any thread; at most one process.
+/// Uploaded files: <directory>/<file-id>/{content,meta.json}. Any thread, and any number of
+/// processes on one directory: what one has stored or removed counts for the others from their next
+/// call on.
 class FileStore {
  public:
-  /// Reads what is there and removes what an interrupted upload left.
+  /// Removes what an upload left that was interrupted an hour ago or earlier.
   static Result<std::unique_ptr<FileStore>> open(const std::filesystem::path& directory,
                                                  std::function<int64_t()> now_s);
   virtual ~FileStore() = default;

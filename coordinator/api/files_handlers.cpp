@@ -9,6 +9,7 @@
 #include "coordinator/api/form_body.h"
 #include "coordinator/api/json_body.h"
 #include "coordinator/api/openai_json.h"
+#include "coordinator/api/unfinished_jobs.h"
 
 namespace tunefleet::coordinator {
 namespace {
@@ -156,23 +157,19 @@ bool uses_file(const json& request, const std::string& id) {
   return false;
 }
 
-/// A job reads its data when it starts, and again when it is started anew; a sweep's jobs are made
-/// one after the other.
-ApiResult<std::string> unfinished_user_of(const ApiContext& context, const std::string& id) {
-  const auto queued = context.jobs.queued();
-  if (!queued) return api_fail(to_api_error(queued.error()));
-  const auto running = context.jobs.running();
-  if (!running) return api_fail(to_api_error(running.error()));
-  for (const auto* group : {&*queued, &*running}) {
-    for (const JobRecord& job : *group) {
-      if (uses_file(job.request, id)) return job.id;
-    }
-  }
+/// What stands in the way of deleting the file, in words; empty for nothing. A job reads its data
+/// when it starts, and again when it is started anew; a sweep's jobs are made one after the other.
+ApiResult<std::string> unfinished_user_of(const ApiContext& context, const StoredFile& file) {
+  const auto job = find_unfinished_job(context.jobs, file.owner, [&](const JobRecord& each) {
+    return uses_file(each.request, file.id);
+  });
+  if (!job) return api_fail(to_api_error(job.error()));
+  if (*job) return job_in_the_way(**job);
   const auto sweeps = context.sweeps.unfinished();
   if (!sweeps) return api_fail(to_api_error(sweeps.error()));
   for (const SweepRecord& sweep : *sweeps) {
     for (const json& trial : sweep.trials) {
-      if (uses_file(trial.at("request"), id)) return sweep.id;
+      if (uses_file(trial.at("request"), file.id)) return sweep.id;
     }
   }
   return std::string();
@@ -181,7 +178,7 @@ ApiResult<std::string> unfinished_user_of(const ApiContext& context, const std::
 ApiReply delete_file(const ApiContext& context, HttpRequest& request) {
   const auto file = find_file(context, request);
   if (!file) return api_fail(file.error());
-  const auto user = unfinished_user_of(context, file->id);
+  const auto user = unfinished_user_of(context, *file);
   if (!user) return api_fail(user.error());
   if (!user->empty()) {
     return api_fail(to_api_error(

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -17,6 +18,7 @@ using nlohmann::json;
 
 constexpr unsigned kSecret = 0600;
 constexpr uint64_t kMaxFileBytes = 64 << 20;
+constexpr std::chrono::seconds kLockLimit{10};
 
 json to_json(const ModelPermission& permission) {
   json entry{{"id", permission.id},
@@ -46,7 +48,7 @@ ModelAccess::ModelAccess(std::filesystem::path path, std::function<int64_t()> no
 Result<std::unique_ptr<ModelAccess>> ModelAccess::open(const std::filesystem::path& path,
                                                        std::function<int64_t()> now_s) {
   std::unique_ptr<ModelAccess> access(new ModelAccess(path, std::move(now_s)));
-  access->stamp_ = FileStamp::of(path);
+  access->stamp_ = storage::FileStamp::of(path);
   auto records = access->read();
   if (!records) return fail(records.error());
   access->records_ = std::move(*records);
@@ -56,6 +58,8 @@ Result<std::unique_ptr<ModelAccess>> ModelAccess::open(const std::filesystem::pa
 Result<std::vector<ModelPermission>> ModelAccess::grant(const MadeModel& model,
                                                         const std::vector<std::string>& tenants) {
   const std::lock_guard lock(mutex_);
+  const auto alone = only_writer();
+  if (!alone) return fail(alone.error());
   refresh();
   Records records = records_;
   std::vector<ModelPermission> given;
@@ -97,6 +101,8 @@ std::vector<MadeModel> ModelAccess::granted_to(const std::string& tenant) const 
 
 Status ModelAccess::revoke(const MadeModel& model, const std::string& permission) {
   const std::lock_guard lock(mutex_);
+  const auto alone = only_writer();
+  if (!alone) return fail(alone.error());
   refresh();
   Records records = records_;
   const auto gone = std::erase_if(records.permissions, [&](const ModelPermission& each) {
@@ -119,6 +125,8 @@ bool ModelAccess::permits(const MadeModel& model, const std::string& tenant) con
 
 Status ModelAccess::mark_deleted(const std::string& job) {
   const std::lock_guard lock(mutex_);
+  const auto alone = only_writer();
+  if (!alone) return fail(alone.error());
   refresh();
   Records records = records_;
   records.deleted.insert(job);
@@ -152,6 +160,11 @@ Result<ModelAccess::Records> ModelAccess::read() const {
   return records;
 }
 
+Result<storage::FileLock> ModelAccess::only_writer() const {
+  auto lock_path = path_;
+  return storage::FileLock::take(lock_path += ".lock", kLockLimit);
+}
+
 /// Writes `records` and only then lets them count.
 Status ModelAccess::store(Records records) {
   json permissions = json::array();
@@ -160,12 +173,12 @@ Status ModelAccess::store(Records records) {
   const auto written = storage::write_file_atomically(path_, content.dump(2) + "\n", kSecret);
   if (!written) return written;
   records_ = std::move(records);
-  stamp_ = FileStamp::of(path_);
+  stamp_ = storage::FileStamp::of(path_);
   return {};
 }
 
 void ModelAccess::refresh() const {
-  const FileStamp now = FileStamp::of(path_);
+  const storage::FileStamp now = storage::FileStamp::of(path_);
   if (now == stamp_) return;
   stamp_ = now;
   auto records = read();

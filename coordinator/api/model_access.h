@@ -10,8 +10,9 @@
 #include <string>
 #include <vector>
 
-#include "coordinator/api/file_stamp.h"
 #include "proto/result.h"
+#include "storage/file_lock.h"
+#include "storage/file_stamp.h"
 
 namespace tunefleet::coordinator {
 
@@ -32,8 +33,9 @@ struct ModelPermission {
 };
 
 /// Who besides a job's own tenant may use what the job has made, and which tuned models were
-/// deleted. Stored in one file (0600, replaced by rename; described in the README); a change of it
-/// by another process counts from the next call on. Any thread.
+/// deleted. Stored in one file (0600, replaced by rename; described in the README). Any thread, and
+/// any number of processes: a change by another one counts from the next call on, and changes of
+/// two at the same time are made one after the other.
 class ModelAccess {
  public:
   /// A file that is not there is an empty one. kDataLoss for one that is not ours.
@@ -65,12 +67,14 @@ class ModelAccess {
   Result<Records> read() const;
   Status store(Records records);
   void refresh() const;
+  /// Between refresh() and store() no other process may write.
+  Result<storage::FileLock> only_writer() const;
 
   const std::filesystem::path path_;
   const std::function<int64_t()> now_s_;
   mutable std::mutex mutex_;
-  mutable Records records_;  ///< Guarded by mutex_, as is stamp_.
-  mutable FileStamp stamp_;  ///< Of the file that records_ was read from.
+  mutable Records records_;           ///< Guarded by mutex_, as is stamp_.
+  mutable storage::FileStamp stamp_;  ///< Of the file that records_ was read from.
 };
 
 }  // namespace tunefleet::coordinator

@@ -7,6 +7,7 @@
 #include "coordinator/api/json_body.h"
 #include "coordinator/api/openai_json.h"
 #include "coordinator/api/tuned_model.h"
+#include "coordinator/api/unfinished_jobs.h"
 #include "proto/log.h"
 
 namespace tunefleet::coordinator {
@@ -111,19 +112,16 @@ bool starts_from(const JobRecord& job, const std::string& maker) {
 
 ApiResult<void> check_unused(const ApiContext& context, const HttpRequest& request,
                              const std::string& maker) {
-  for (auto list : {&JobStore::queued, &JobStore::running}) {
-    const auto jobs = (context.jobs.*list)();
-    if (!jobs) return api_fail(to_api_error(jobs.error()));
-    for (const JobRecord& job : *jobs) {
-      if (!starts_from(job, maker)) continue;
-      const bool own = job.owner == request.owner;
-      return api_fail(to_api_error(
-          {ErrorCode::kConflict,
-           fmt::format("the model is in use by a job that has not ended: {}",
-                       own ? job.id : "one of another tenant's, which may use the model")}));
-    }
-  }
-  return {};
+  const auto user = find_unfinished_job(
+      context.jobs, "", [&](const JobRecord& job) { return starts_from(job, maker); });
+  if (!user) return api_fail(to_api_error(user.error()));
+  if (!*user) return {};
+  const JobRecord& job = **user;
+  const std::string shown = job.owner == request.owner
+                                ? job_in_the_way(job)
+                                : "one of another tenant's, which may use the model";
+  return api_fail(to_api_error(
+      {ErrorCode::kConflict, "the model is in use by a job that has not ended: " + shown}));
 }
 
 /// Removes the checkpoints of a run. What cannot be removed is told to the service's operator: for

@@ -17,6 +17,12 @@ tl::unexpected<Error> wrong_part(const char* what, const std::string& id) {
 
 }  // namespace
 
+int64_t UploadEntry::held_bytes() const {
+  int64_t bytes = arriving_bytes;
+  for (const auto& [id, size] : parts) bytes += size;
+  return bytes;
+}
+
 Status check_share(const std::map<std::string, UploadEntry>& entries, const std::string& owner,
                    int64_t bytes) {
   size_t open = 0;
@@ -33,12 +39,12 @@ Status check_share(const std::map<std::string, UploadEntry>& entries, const std:
 }
 
 Status reserve_bytes(UploadEntry& entry, int64_t bytes) {
-  if (entry.held_bytes + bytes > entry.upload.bytes + kSpareBytes) {
+  if (entry.held_bytes() + bytes > entry.upload.bytes + kSpareBytes) {
     return fail(ErrorCode::kInvalidArgument,
                 fmt::format("the parts are longer than the bytes promised for the upload: {}, {}",
                             entry.upload.bytes, entry.upload.id));
   }
-  entry.held_bytes += bytes;
+  entry.arriving_bytes += bytes;
   return {};
 }
 

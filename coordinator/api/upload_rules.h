@@ -7,6 +7,7 @@
 
 #include "coordinator/api/upload_store.h"
 #include "proto/result.h"
+#include "storage/file_stamp.h"
 
 namespace tunefleet::coordinator {
 
@@ -14,8 +15,11 @@ namespace tunefleet::coordinator {
 struct UploadEntry {
   ChunkedUpload upload{};
   std::map<std::string, int64_t> parts{};  ///< Id and bytes.
-  int64_t held_bytes = 0;                  ///< Of the parts, and of those still arriving.
-  bool completing = false;  ///< Its parts are being joined: it may not end otherwise.
+  int64_t arriving_bytes = 0;              ///< Of parts that this process is receiving.
+  bool completing = false;                 ///< A thread of this process is at complete().
+  storage::FileStamp stamp{};              ///< Of the record that `upload` was read from.
+
+  int64_t held_bytes() const;  ///< Of the parts, and of those still arriving.
 };
 
 /// kResourceExhausted when the owner's pending uploads and `bytes` more are beyond one owner's

@@ -4,16 +4,14 @@
 
 #include <chrono>
 #include <condition_variable>
-#include <map>
 #include <mutex>
 #include <thread>
 #include <utility>
 
 #include "coordinator/api/ids.h"
 #include "coordinator/api/part_joiner.h"
-#include "coordinator/api/upload_directory.h"
 #include "coordinator/api/upload_rules.h"
-#include "proto/log.h"
+#include "coordinator/api/upload_table.h"
 #include "storage/atomic_file.h"
 
 namespace tunefleet::coordinator {
@@ -24,7 +22,6 @@ namespace fs = std::filesystem;
 constexpr std::string_view kUploadPrefix = "upload_";
 constexpr std::string_view kPartPrefix = "part_";
 constexpr const char* kPending = "pending";
-constexpr int64_t kKeepRecord_s = 24 * 3600;
 constexpr std::chrono::seconds kCleanEvery{60};
 constexpr std::chrono::seconds kCompletingLimit{30};
 
@@ -42,14 +39,16 @@ class Writer final : public PartWriter {
   Store& store_;
   UploadPart part_;
   storage::AtomicFile content_;
-  int64_t reserved_ = 0;  ///< Counted in the entry's held_bytes.
-  bool committed_ = false;
+  int64_t reserved_ = 0;  ///< Counted in the entry's arriving_bytes.
 };
 
 class Store final : public UploadStore {
  public:
   Store(fs::path directory, FileStore& files, std::function<int64_t()> now_s)
-      : directory_(std::move(directory)), files_(files), now_s_(std::move(now_s)) {}
+      : files_(files),
+        now_s_(now_s),
+        table_(std::move(directory), std::move(now_s)),
+        directory_(table_.directory()) {}
   ~Store() override {
     {
       const std::lock_guard lock(mutex_);
@@ -72,31 +71,28 @@ class Store final : public UploadStore {
   // What Writer and Completing need.
   Status reserve(const std::string& upload, int64_t bytes);
   void release(const std::string& upload, int64_t bytes);
-  Status add_part(const UploadPart& part, int64_t bytes);
+  Status check_pending(const std::string& upload);
+  void remove_part(const UploadPart& part) { directory_.remove_part(part.upload_id, part.id); }
   void end_completing(const std::string& id);
 
  private:
-  // These want mutex_ held.
-  Result<UploadEntry*> find(const std::string& owner, const std::string& id);
-  Status end(UploadEntry& entry, const char* status);
-  void clean();
-
-  Result<ChunkedUpload> begin_completing(const std::string& owner, const std::string& id,
-                                         const std::vector<std::string>& part_ids);
+  Status mark_completing(const std::string& owner, const std::string& id);
+  Result<ChunkedUpload> begin_joining(const std::string& owner, const std::string& id,
+                                      const std::vector<std::string>& part_ids);
   Status join(const ChunkedUpload& upload, const std::vector<std::string>& part_ids,
               const std::string& md5);
 
-  const UploadDirectory directory_;
   FileStore& files_;
   std::function<int64_t()> now_s_;
   std::mutex mutex_;
   std::condition_variable changed_;
   bool stopping_ = false;
-  std::map<std::string, UploadEntry> entries_;  ///< By id.
+  UploadTable table_;                 ///< Guarded by mutex_.
+  const UploadDirectory& directory_;  ///< Any thread.
   std::thread cleaner_;
 };
 
-/// Ends the mark of begin_completing(), whatever happens.
+/// Ends the mark of mark_completing(), whatever happens.
 class Completing {
  public:
   Completing(Store& store, std::string id) : store_(store), id_(std::move(id)) {}
@@ -110,24 +106,14 @@ class Completing {
 };
 
 Status Store::load() {
-  auto entries = directory_.load();
-  if (!entries) return fail(entries.error());
-  entries_ = std::move(*entries);
+  if (const auto ids = directory_.ids(); !ids) return fail(ids.error());
+  directory_.remove_broken();
   remove_expired();
   cleaner_ = std::thread([this] {
     std::unique_lock lock(mutex_);
-    while (!changed_.wait_for(lock, kCleanEvery, [this] { return stopping_; })) clean();
+    while (!changed_.wait_for(lock, kCleanEvery, [this] { return stopping_; })) table_.clean();
   });
   return {};
-}
-
-Result<UploadEntry*> Store::find(const std::string& owner, const std::string& id) {
-  clean();
-  const auto found = entries_.find(id);
-  if (found == entries_.end() || found->second.upload.owner != owner) {
-    return fail(ErrorCode::kNotFound, fmt::format("no such upload: {}", id));
-  }
-  return &found->second;
 }
 
 Result<ChunkedUpload> Store::create(const ChunkedUpload& wish) {
@@ -136,8 +122,8 @@ Result<ChunkedUpload> Store::create(const ChunkedUpload& wish) {
                 fmt::format("bytes: must be from 1 to {}: {}", kMaxFileBytes, wish.bytes));
   }
   const std::lock_guard lock(mutex_);
-  clean();
-  if (const auto share = check_share(entries_, wish.owner, wish.bytes); !share) {
+  table_.clean();
+  if (const auto share = check_share(table_.entries(), wish.owner, wish.bytes); !share) {
     return fail(share.error());
   }
   ChunkedUpload upload = wish;
@@ -146,16 +132,16 @@ Result<ChunkedUpload> Store::create(const ChunkedUpload& wish) {
   upload.expires_at = upload.created_at + kLifetime_s;
   upload.status = kPending;
   if (const auto kept = directory_.create(upload); !kept) return fail(kept.error());
-  entries_[upload.id].upload = upload;
   return upload;
 }
 
 Result<std::unique_ptr<PartWriter>> Store::begin_part(const std::string& owner,
                                                       const std::string& id) {
   const std::lock_guard lock(mutex_);
-  const auto entry = find(owner, id);
+  const auto entry = table_.find(owner, id);
   if (!entry) return fail(entry.error());
   if ((*entry)->upload.status != kPending) return upload_ended((*entry)->upload);
+  directory_.refresh_parts(**entry);
   if ((*entry)->parts.size() >= kMaxParts) {
     return fail(
         ErrorCode::kInvalidArgument,
@@ -169,8 +155,8 @@ Result<std::unique_ptr<PartWriter>> Store::begin_part(const std::string& owner,
 
 Status Store::reserve(const std::string& upload, int64_t bytes) {
   const std::lock_guard lock(mutex_);
-  const auto found = entries_.find(upload);
-  if (found == entries_.end() || found->second.upload.status != kPending) {
+  const auto found = table_.entries().find(upload);
+  if (found == table_.entries().end() || found->second.upload.status != kPending) {
     return fail(ErrorCode::kConflict, "the upload has ended meanwhile: " + upload);
   }
   return reserve_bytes(found->second, bytes);
@@ -178,66 +164,74 @@ Status Store::reserve(const std::string& upload, int64_t bytes) {
 
 void Store::release(const std::string& upload, int64_t bytes) {
   const std::lock_guard lock(mutex_);
-  if (const auto found = entries_.find(upload); found != entries_.end()) {
-    found->second.held_bytes -= bytes;
+  if (const auto found = table_.entries().find(upload); found != table_.entries().end()) {
+    found->second.arriving_bytes -= bytes;
   }
 }
 
-Status Store::add_part(const UploadPart& part, int64_t bytes) {
+Status Store::check_pending(const std::string& upload) {
   const std::lock_guard lock(mutex_);
-  const auto found = entries_.find(part.upload_id);
-  if (found != entries_.end() && found->second.upload.status == kPending) {
-    found->second.parts[part.id] = bytes;
-    return {};
-  }
-  directory_.remove_part(part.upload_id, part.id);
-  return fail(ErrorCode::kConflict, "the upload has ended meanwhile: " + part.upload_id);
+  const UploadEntry* entry = table_.read(upload);
+  if (entry != nullptr && entry->upload.status == kPending) return {};
+  return fail(ErrorCode::kConflict, "the upload has ended meanwhile: " + upload);
 }
 
 Result<ChunkedUpload> Store::complete(const std::string& owner, const std::string& id,
                                       const std::vector<std::string>& part_ids,
                                       const std::string& md5) {
-  auto upload = begin_completing(owner, id, part_ids);
-  if (!upload || upload->status != kPending) return upload;
+  if (const auto marked = mark_completing(owner, id); !marked) return fail(marked.error());
   const Completing completing(*this, id);
+  const auto alone = directory_.lock(id, kCompletingLimit);
+  if (!alone) return fail(alone.error());
+  auto upload = begin_joining(owner, id, part_ids);
+  if (!upload || upload->status != kPending) return upload;
   if (const auto joined = join(*upload, part_ids, md5); !joined) return fail(joined.error());
   const std::lock_guard lock(mutex_);
-  UploadEntry& entry = entries_.at(id);  // Still there, since it is marked.
-  if (const auto kept = end(entry, "completed"); !kept) return fail(kept.error());
+  UploadEntry& entry = table_.entries().at(id);  // Still there, since it is marked.
+  if (const auto kept = table_.end(entry, "completed"); !kept) return fail(kept.error());
   return entry.upload;
 }
 
-/// Waits for another call that joins the same upload. Then the upload is completed already, or it
-/// is pending and marked: neither cancelled nor cleaned away until end_completing().
-Result<ChunkedUpload> Store::begin_completing(const std::string& owner, const std::string& id,
-                                              const std::vector<std::string>& part_ids) {
+/// Waits for another call of this process that joins the same upload.
+Status Store::mark_completing(const std::string& owner, const std::string& id) {
   std::unique_lock lock(mutex_);
+  if (const auto entry = table_.find(owner, id); !entry) return fail(entry.error());
   const auto idle = [&] {
-    const auto found = entries_.find(id);
-    return found == entries_.end() || found->second.upload.owner != owner ||
-           !found->second.completing;
+    const auto found = table_.entries().find(id);
+    return found == table_.entries().end() || !found->second.completing;
   };
   if (!changed_.wait_for(lock, kCompletingLimit, idle)) {
     return fail(ErrorCode::kUnavailable, "the upload is being completed, ask again: " + id);
   }
-  const auto entry = find(owner, id);
+  const auto entry = table_.find(owner, id);
+  if (!entry) return fail(entry.error());
+  (*entry)->completing = true;
+  return {};
+}
+
+/// Wants the upload's lock: it is completed already, or pending and ends in no other way until the
+/// lock is given back.
+Result<ChunkedUpload> Store::begin_joining(const std::string& owner, const std::string& id,
+                                           const std::vector<std::string>& part_ids) {
+  const std::lock_guard lock(mutex_);
+  const auto entry = table_.find(owner, id);
   if (!entry) return fail(entry.error());
   ChunkedUpload& upload = (*entry)->upload;
   const std::string digest = digest_of_parts(part_ids);
   if (upload.status == "completed" && upload.parts_digest == digest) return upload;
   if (upload.status != kPending) return upload_ended(upload);
+  directory_.refresh_parts(**entry);
   if (const auto fit = check_parts(**entry, part_ids); !fit) return fail(fit.error());
   // The file's id is durable before the file: the same call after a crash finds that one.
   if (upload.parts_digest != digest) upload.file_id = random_id("file-");
   upload.parts_digest = digest;
   if (const auto kept = directory_.update(upload); !kept) return fail(kept.error());
-  (*entry)->completing = true;
   return upload;
 }
 
 void Store::end_completing(const std::string& id) {
   const std::lock_guard lock(mutex_);
-  entries_.at(id).completing = false;
+  table_.entries().at(id).completing = false;
   changed_.notify_all();
 }
 
@@ -266,56 +260,27 @@ Status Store::join(const ChunkedUpload& upload, const std::vector<std::string>& 
 
 Result<ChunkedUpload> Store::cancel(const std::string& owner, const std::string& id) {
   const std::lock_guard lock(mutex_);
-  const auto entry = find(owner, id);
+  const auto entry = table_.find(owner, id);
   if (!entry) return fail(entry.error());
   const ChunkedUpload& upload = (*entry)->upload;
   if (upload.status == "cancelled") return upload;
   if (upload.status != kPending) return upload_ended(upload);
-  if ((*entry)->completing) {
-    return fail(ErrorCode::kConflict, "the upload is being completed: " + id);
-  }
-  if (const auto kept = end(**entry, "cancelled"); !kept) return fail(kept.error());
-  return upload;
-}
-
-/// The record first: a crash after it leaves bytes that the next start removes.
-Status Store::end(UploadEntry& entry, const char* status) {
-  ChunkedUpload ending = entry.upload;
-  ending.status = status;
-  if (const auto kept = directory_.update(ending); !kept) return kept;
-  entry.upload = ending;
-  for (const auto& [part, bytes] : entry.parts) directory_.remove_part(ending.id, part);
-  entry.parts.clear();
-  return {};
+  const auto alone = directory_.try_lock(id);
+  if (!alone) return fail(alone.error());
+  if (!*alone) return fail(ErrorCode::kConflict, "the upload is being completed: " + id);
+  UploadEntry* still = table_.read(id);  // It may have ended before the lock was ours.
+  if (still == nullptr) return fail(ErrorCode::kNotFound, "no such upload: " + id);
+  if (still->upload.status != kPending) return upload_ended(still->upload);
+  if (const auto kept = table_.end(*still, "cancelled"); !kept) return fail(kept.error());
+  return still->upload;
 }
 
 void Store::remove_expired() {
   const std::lock_guard lock(mutex_);
-  clean();
+  table_.clean();
 }
 
-void Store::clean() {
-  const int64_t now = now_s_();
-  for (auto at = entries_.begin(); at != entries_.end();) {
-    UploadEntry& entry = at->second;
-    const ChunkedUpload& upload = entry.upload;
-    if (upload.status == kPending && upload.expires_at <= now && !entry.completing) {
-      if (const auto kept = end(entry, "expired"); !kept) {
-        log::warning("an expired upload stays for now: " + kept.error().message);
-      }
-    }
-    if (upload.status == kPending || upload.expires_at + kKeepRecord_s > now) {
-      ++at;
-      continue;
-    }
-    directory_.remove(upload.id);
-    at = entries_.erase(at);
-  }
-}
-
-Writer::~Writer() {
-  if (!committed_) store_.release(part_.upload_id, reserved_);
-}
+Writer::~Writer() { store_.release(part_.upload_id, reserved_); }
 
 Status Writer::write(std::string_view piece) {
   const auto bytes = static_cast<int64_t>(piece.size());
@@ -328,10 +293,14 @@ Status Writer::write(std::string_view piece) {
   return content_.write(piece);
 }
 
+/// The end of the upload removes what is there; what comes after it is removed here.
 Result<UploadPart> Writer::commit() {
-  if (const auto stored = content_.commit(); !stored) return fail(stored.error());
-  if (const auto added = store_.add_part(part_, reserved_); !added) return fail(added.error());
-  committed_ = true;
+  const auto stored = content_.commit();
+  if (const auto pending = store_.check_pending(part_.upload_id); !pending) {
+    store_.remove_part(part_);
+    return fail(pending.error());
+  }
+  if (!stored) return fail(stored.error());
   return part_;
 }
 

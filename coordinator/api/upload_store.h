@@ -51,8 +51,10 @@ class PartWriter {
 };
 
 /// Uploads in parts: <directory>/<upload-id>/{upload.json,<part-id>…}, so that they outlive the
-/// process. Any thread; at most one process. Bytes go when an upload is completed, cancelled or
-/// expired; what is left of it, for a client that repeats a call, goes a day later.
+/// process. Any thread, and any number of processes on one directory: an upload that was begun at
+/// one goes on at another. Each counts an owner's share and the bytes that arrive by what it sees
+/// on the disk and receives itself. Bytes go when an upload is completed, cancelled or expired;
+/// what is left of it, for a client that repeats a call, goes a day later.
 class UploadStore {
  public:
   static constexpr int64_t kMaxFileBytes = int64_t{8} << 30;
@@ -62,7 +64,7 @@ class UploadStore {
   static constexpr size_t kMaxOpen = 16;                       ///< Pending uploads of one owner,
   static constexpr int64_t kMaxOpenBytes = int64_t{32} << 30;  ///< and the bytes they promise.
 
-  /// Reads what is there and removes what has ended or was interrupted. `files` outlives it.
+  /// Removes what has ended or was interrupted. `files` outlives it.
   static Result<std::unique_ptr<UploadStore>> open(const std::filesystem::path& directory,
                                                    FileStore& files,
                                                    std::function<int64_t()> now_s);

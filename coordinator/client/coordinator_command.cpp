@@ -56,7 +56,11 @@ int run_coordinator(int argc, char** argv) {
   options.fleet_endpoint = "tcp://127.0.0.1:8771";
   CLI::App app("Run queue, fleet and API; agents and Redis come from elsewhere", argv[0]);
   app.add_option("--data", options.data, "Data directory")->capture_default_str();
-  app.add_option("--models", options.models, "Base models, one folder each; default DATA/models");
+  app.add_option(
+      "--shared", options.shared,
+      "Directory of files, jobs, keys and webhooks, the same one for all coordinators on "
+      "one Redis; default DATA");
+  app.add_option("--models", options.models, "Base models, one folder each; default SHARED/models");
   app.add_option("--redis", options.redis, "unix:///path/redis.sock or redis://host:port/db")
       ->capture_default_str();
   app.add_option("--host", options.host, "Address the API listens on")->capture_default_str();

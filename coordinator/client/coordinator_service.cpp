@@ -63,7 +63,9 @@ Result<std::unique_ptr<CoordinatorService>> CoordinatorService::start(
     const CoordinatorOptions& options) {
   std::unique_ptr<CoordinatorService> service(new CoordinatorService(options));
   service->options_.data = std::filesystem::absolute(options.data);
-  if (options.models.empty()) service->options_.models = service->options_.data / "models";
+  service->options_.shared =
+      options.shared.empty() ? service->options_.data : std::filesystem::absolute(options.shared);
+  if (options.models.empty()) service->options_.models = service->options_.shared / "models";
   if (const auto opened = service->open(); !opened) return fail(opened.error());
   return service;
 }
@@ -71,9 +73,10 @@ Result<std::unique_ptr<CoordinatorService>> CoordinatorService::start(
 CoordinatorService::~CoordinatorService() { stop(); }
 
 Status CoordinatorService::open() {
-  const auto jobs_directory = options_.data / "jobs";
-  const auto webhooks_directory = options_.data / "webhooks";
-  for (const auto& directory : {options_.data, jobs_directory, webhooks_directory}) {
+  const auto jobs_directory = options_.shared / "jobs";
+  const auto webhooks_directory = options_.shared / "webhooks";
+  for (const auto& directory :
+       {options_.data, options_.shared, jobs_directory, webhooks_directory}) {
     if (const auto made = make_private_directory(directory); !made) return made;
   }
   auto store = open_redis_job_store(options_.redis);
@@ -85,34 +88,35 @@ Status CoordinatorService::open() {
   if (const auto answered = store_->ping(); !answered) {
     return fail("opening the job store", answered.error());
   }
-  auto keys = ApiKeys::open(options_.data, now_s);
+  auto keys = ApiKeys::open(options_.shared, now_s);
   if (!keys) return fail("opening the API keys", keys.error());
   keys_ = std::move(*keys);
-  auto files = FileStore::open(options_.data / "files", now_s);
+  auto files = FileStore::open(options_.shared / "files", now_s);
   if (!files) return fail("opening the uploaded files", files.error());
   files_ = std::move(*files);
-  auto uploads = UploadStore::open(options_.data / "uploads", *files_, now_s);
+  auto uploads = UploadStore::open(options_.shared / "uploads", *files_, now_s);
   if (!uploads) return fail("opening the uploads in parts", uploads.error());
   uploads_ = std::move(*uploads);
-  auto webhooks = WebhookService::start(*store_, {.directory = webhooks_directory,
-                                                  .guard = OutboundGuard(options_.webhook_policy),
-                                                  .now_ms = now_ms});
-  if (!webhooks) return fail("starting the webhooks", webhooks.error());
-  webhooks_ = std::move(*webhooks);
   models_ = std::make_unique<ModelCatalog>(options_.models);
-  auto access = ModelAccess::open(options_.data / "model_access.json", now_s);
+  auto access = ModelAccess::open(options_.shared / "model_access.json", now_s);
   if (!access) return fail("opening the models' permissions", access.error());
   model_access_ = std::move(*access);
   auto tenants = tenants_of(options_.tenants);
   if (!tenants) return fail("reading the tenants", tenants.error());
   auto fleet = FleetService::start({.place = place_of(options_.data),
                                     .endpoint = options_.fleet_endpoint,
-                                    .keys_directory = options_.data / "keys",
+                                    .keys_directory = options_.shared / "keys",
                                     .jobs_directory = jobs_directory,
                                     .tenants = *std::move(tenants)},
                                    *store_);
   if (!fleet) return fail("starting the fleet", fleet.error());
   fleet_ = std::move(*fleet);
+  auto webhooks = WebhookService::start(*store_, {.directory = webhooks_directory,
+                                                  .guard = OutboundGuard(options_.webhook_policy),
+                                                  .now_ms = now_ms,
+                                                  .leads = [this] { return fleet_->leads(); }});
+  if (!webhooks) return fail("starting the webhooks", webhooks.error());
+  webhooks_ = std::move(*webhooks);
   options_.serving.log = options_.data / "serving.log";
   if (options_.serving.program.empty() && options_.serving.max_servers > 0) {
     options_.serving.program = serving_program();

@@ -17,8 +17,10 @@
 namespace tunefleet::coordinator {
 
 struct CoordinatorOptions {
-  std::filesystem::path data;
-  std::filesystem::path models;  ///< Empty: <data>/models.
+  std::filesystem::path data;    ///< Of this process alone: lock, address, log, audit log.
+  std::filesystem::path shared;  ///< Files, jobs, keys, webhooks: the same one for every
+                                 ///< coordinator on one Redis. Empty: `data`.
+  std::filesystem::path models;  ///< Empty: <shared>/models.
   std::string redis;             ///< unix:///path or redis://host:port/db
   std::string host = "127.0.0.1";
   int port = 8770;
@@ -64,10 +66,10 @@ class CoordinatorService {
   std::unique_ptr<ApiKeys> keys_;
   std::unique_ptr<FileStore> files_;
   std::unique_ptr<UploadStore> uploads_;
-  std::unique_ptr<WebhookService> webhooks_;
   std::unique_ptr<ModelCatalog> models_;
   std::unique_ptr<ModelAccess> model_access_;
   std::unique_ptr<FleetService> fleet_;
+  std::unique_ptr<WebhookService> webhooks_;
   std::unique_ptr<ServingPool> serving_;
   std::unique_ptr<SweepService> sweeps_;
   std::unique_ptr<ApiServer> api_;

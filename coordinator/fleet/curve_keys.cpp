@@ -5,17 +5,21 @@
 #include <zmq.h>
 
 #include <array>
+#include <chrono>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "storage/atomic_file.h"
+#include "storage/file_lock.h"
 
 namespace tunefleet::coordinator {
 namespace {
 
 constexpr size_t kZ85Size = 40;
 constexpr unsigned kSecretMode = 0600;
+constexpr std::chrono::seconds kLockLimit{
+    10};  ///< Of several processes that start, one makes them.
 
 Result<CurveKeyPair> new_key_pair() {
   std::array<char, kZ85Size + 1> public_key{};
@@ -90,6 +94,8 @@ Result<CurveKeyPair> ensure_fleet_keys(const std::filesystem::path& directory) {
                 fmt::format("cannot make the directory of keys: {} ({})", directory.string(),
                             error.message()));
   }
+  const auto alone = storage::FileLock::take(directory / "keys.lock", kLockLimit);
+  if (!alone) return fail(alone.error());
   auto coordinator = ensure_coordinator(directory / "coordinator.json");
   if (!coordinator) return coordinator;
   const auto node = directory / "node.json";

@@ -53,6 +53,8 @@ class FleetService {
 
   /// The bound address, with the real port: what agents connect to. Empty while standing by.
   virtual std::string endpoint() const = 0;
+  /// Whether this coordinator leads, rather than standing by. Any thread.
+  bool leads() const { return !endpoint().empty(); }
   /// Look at the queue now: a job was submitted or cancelled. Any thread.
   virtual void wake() = 0;
   virtual std::vector<AgentView> agents() const = 0;

@@ -29,10 +29,14 @@ nlohmann::json failure_json(int rank, const AttemptFailure& failure, std::string
 }
 
 /// Where a job that was asked to stop goes, however its gang ended.
-GangOutcome stopped(StopReason reason, const std::string& remark) {
-  GangOutcome outcome{.phase = phase_after_stop(reason)};
+GangOutcome stopped(const JobRecord& job, const std::string& remark) {
+  GangOutcome outcome{.phase = phase_after_stop(job.stop)};
   std::string& message = outcome.change.event_message;
-  switch (reason) {
+  switch (job.stop) {
+    case StopReason::kSweep:
+      message = fmt::format("The job was cancelled: stopped by sweep {}, which goes on without it",
+                            job.group);
+      break;
     case StopReason::kCancel:
       message = "The job was cancelled";
       break;
@@ -77,7 +81,7 @@ GangOutcome tried_again(const AttemptFailure& failure, const JobRecord& job, nlo
 
 GangOutcome after_failure(const AttemptFailure& failure, int rank, const std::string& words,
                           const JobRecord& job, const RetryLimits& limits, int64_t now_ms) {
-  if (job.stop != StopReason::kNone) return stopped(job.stop, failure.message);
+  if (job.stop != StopReason::kNone) return stopped(job, failure.message);
   auto json = failure_json(rank, failure, words);
   auto decision = decide_retry(job, failure, limits, now_ms);
   if (!decision.again) return failed(failure, std::move(json), decision.words);
@@ -104,7 +108,7 @@ GangOutcome outcome_of(const wire::GangEnded& ended, const JobRecord& job,
   const bool as_asked =
       !ended.succeeded() && error_code_from_name(told.code()) == ErrorCode::kCancelled;
   if (job.cancel_requested() || (as_asked && job.stop != StopReason::kNone)) {
-    outcome = stopped(job.stop, "");
+    outcome = stopped(job, "");
   } else if (ended.succeeded()) {
     outcome.phase = JobPhase::kSucceeded;
     outcome.change.event_message = "The job has successfully completed";

@@ -18,11 +18,12 @@ constexpr std::array<std::pair<JobPhase, std::string_view>, 7> kPhases{{
     {JobPhase::kCancelled, "cancelled"},
 }};
 
-constexpr std::array<std::pair<StopReason, std::string_view>, 5> kStopReasons{{
+constexpr std::array<std::pair<StopReason, std::string_view>, 6> kStopReasons{{
     {StopReason::kNone, "none"},
     {StopReason::kResize, "resize"},
     {StopReason::kPreempt, "preempt"},
     {StopReason::kPause, "pause"},
+    {StopReason::kSweep, "sweep"},
     {StopReason::kCancel, "cancel"},
 }};
 
@@ -63,11 +64,13 @@ Result<StopReason> stop_reason_from_name(std::string_view name) {
   }
   return fail(
       ErrorCode::kInvalidArgument,
-      fmt::format("no such reason to stop (none, resize, preempt, pause, cancel): {}", name));
+      fmt::format("no such reason to stop (none, resize, preempt, pause, sweep, cancel): {}",
+                  name));
 }
 
 JobPhase phase_after_stop(StopReason reason) {
   switch (reason) {
+    case StopReason::kSweep:
     case StopReason::kCancel:
       return JobPhase::kCancelled;
     case StopReason::kPause:

@@ -38,8 +38,9 @@ bool is_final(JobPhase phase);
 /// What the gang of a running job has been asked to stop for. The ranks save before they leave, and
 /// the job then goes where the reason says. A stronger reason replaces a weaker one, never the
 /// other way round. Stored by name.
-///   resize, preempt -> queued    pause -> paused    cancel -> cancelled
-enum class StopReason { kNone, kResize, kPreempt, kPause, kCancel };
+///   resize, preempt -> queued    pause -> paused    sweep, cancel -> cancelled
+/// `sweep`: its sweep goes on without it; nobody asked for that job's end.
+enum class StopReason { kNone, kResize, kPreempt, kPause, kSweep, kCancel };
 
 std::string_view stop_reason_name(StopReason reason);
 Result<StopReason> stop_reason_from_name(std::string_view name);
@@ -69,7 +70,7 @@ struct JobRecord {
   int64_t min_workers = 1;  ///< An elastic job runs on any number of ranks from here
   int64_t max_workers = 1;  ///< up to here; a fixed one has both equal.
   Placement placement{};    ///< Where it runs; empty unless running.
-  StopReason stop = StopReason::kNone;  ///< Of the gang that runs; of a cancelled job kCancel.
+  StopReason stop = StopReason::kNone;  ///< Of the gang that runs; of a cancelled job why it was.
   int64_t not_before_ms = 0;  ///< A queued job that is to be tried again waits until then.
   std::vector<std::string> excluded_hosts{};  ///< Agents on which an attempt failed by their fault.
   FailureCounts failures{};
@@ -88,7 +89,8 @@ struct JobRecord {
   nlohmann::json result{};    ///< result.json of a finished run; null before.
   nlohmann::json progress{};  ///< The newest RankBeat of rank 0 as JSON; null before.
 
-  bool cancel_requested() const { return stop == StopReason::kCancel; }
+  /// It is to end as cancelled, or has.
+  bool cancel_requested() const { return stop >= StopReason::kSweep; }
   /// The agent that starts the gang; empty unless running.
   std::string lead_host() const { return placement.empty() ? std::string() : placement[0].host; }
 };

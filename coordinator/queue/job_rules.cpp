@@ -81,6 +81,8 @@ std::string_view default_stop_message(StopReason reason) {
       return "The job is stopped for one of higher priority and will go on later";
     case StopReason::kPause:
       return "A pause was requested; the ranks are being stopped";
+    case StopReason::kSweep:
+      return "The sweep goes on without this job; its ranks are being stopped";
     case StopReason::kCancel:
       return "Cancellation was requested; the ranks are being stopped";
   }

@@ -4,7 +4,7 @@
 -- ARGV: call, id, reason, leader's generation (0: none), message of a mark, phase it goes to, message when it goes at once
 local job, events, queued, leader = unpack(KEYS)
 local call, id, reason, generation, marked, to, went = unpack(ARGV)
-local strength = {none = 0, resize = 1, preempt = 2, pause = 3, cancel = 4}
+local strength = {none = 0, resize = 1, preempt = 2, pause = 3, sweep = 4, cancel = 5}
 
 if redis.call('EXISTS', job) == 0 then
   return not_found(id)

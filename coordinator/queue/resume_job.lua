@@ -13,7 +13,7 @@ local phase, stop = field(job, 'phase'), field(job, 'stop')
 if is_final(phase) then
   return ended_already(id, phase)
 end
-if stop == 'cancel' then
+if stop == 'cancel' or stop == 'sweep' then
   return refuse('conflict', 'the job is being cancelled: ' .. id)
 end
 local now = number_text(now_ms())

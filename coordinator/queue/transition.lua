@@ -23,7 +23,7 @@ if phase ~= from or current ~= attempt then
   return refuse('conflict', 'the job is ' .. phase .. ' in attempt ' .. current .. ', not ' .. from ..
                 ' in attempt ' .. attempt .. ': ' .. id)
 end
-if to == 'queued' and (stop == 'cancel' or stop == 'pause') then
+if to == 'queued' and (stop == 'cancel' or stop == 'sweep' or stop == 'pause') then
   return refuse('conflict', 'the job is to stop (' .. stop .. '), not to be queued again: ' .. id)
 end
 

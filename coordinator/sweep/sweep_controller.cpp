@@ -44,7 +44,7 @@ std::optional<std::string> cut_of(size_t trial, const SweepPlan& plan,
   const int64_t eta = plan.halving->eta;
   const int64_t go_on = (place.of + eta - 1) / eta;
   if (place.of < eta || place.rank <= go_on) return std::nullopt;
-  return fmt::format("stopped by the sweep: rank {} of {} at step {}", place.rank, place.of, rung);
+  return fmt::format("behind at step {2}, rank {0} of {1}", place.rank, place.of, rung);
 }
 
 /// The phase of a sweep all of whose trials have ended.
@@ -62,7 +62,7 @@ SweepActions cancel(const std::vector<Trial>& trials) {
   for (size_t i = 0; i < trials.size(); ++i) {
     if (!trials[i].made || trials[i].ended()) continue;
     under_way = true;
-    if (!trials[i].stopping) actions.stop.push_back({i, "stopped with its sweep"});
+    if (!trials[i].stopping) actions.stop.push_back({i, "the sweep was cancelled"});
   }
   if (!under_way) actions.move = SweepPhase::kCancelled;
   return actions;

@@ -38,7 +38,7 @@ std::optional<size_t> best_trial(const SweepPlan& plan, const std::vector<Trial>
 
 struct TrialStop {
   size_t trial = 0;
-  std::string reason{};  ///< "stopped by the sweep: rank 5 of 9 at step 100"
+  std::string reason{};  ///< "behind at step 100, rank 5 of 9"
   bool operator==(const TrialStop&) const = default;
 };
 

@@ -1,5 +1,7 @@
 #include "coordinator/sweep/sweep_reconciler.h"
 
+#include <fmt/format.h>
+
 namespace tunefleet::coordinator {
 namespace {
 
@@ -29,9 +31,13 @@ Status SweepReconciler::advance(const SweepRecord& sweep) {
 }
 
 Status SweepReconciler::carry_out(const SweepRecord& sweep, const SweepActions& actions) {
+  // A cancelled sweep's jobs are cancelled as their user wants; others are stopped by the sweep.
+  const auto why =
+      sweep.phase == SweepPhase::kCancelling ? StopReason::kCancel : StopReason::kSweep;
   for (const auto& [trial, reason] : actions.stop) {
     const auto asked =
-        jobs_.request_stop(trial_job_id(sweep.id, trial), StopReason::kCancel, reason, 0);
+        jobs_.request_stop(trial_job_id(sweep.id, trial), why,
+                           fmt::format("stopped by sweep {}: {}", sweep.id, reason), 0);
     if (!asked && !is_done(asked.error())) return fail(asked.error());
   }
   for (const size_t trial : actions.make) {

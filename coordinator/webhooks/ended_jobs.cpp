@@ -27,7 +27,10 @@ Result<EndedJobs> EndedJobs::open(JobStore& jobs, std::filesystem::path file) {
 
 Status EndedJobs::load() {
   const auto text = storage::read_small_file(file_, kMaxFileBytes);
-  if (!text && text.error().code == ErrorCode::kNotFound) return {};
+  if (!text && text.error().code == ErrorCode::kNotFound) {
+    cursor_ = {};
+    return {};
+  }
   if (!text) return fail("reading the webhooks' cursor", text.error());
   try {
     const json stored = json::parse(*text);

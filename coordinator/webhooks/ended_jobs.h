@@ -27,6 +27,8 @@ class EndedJobs {
   /// Hands over each job that has ended since, then stores the cursor. When `visit` or the store
   /// fails, the cursor stays and the next look hands the same jobs over again.
   Status look(const Visit& visit);
+  /// Reads the cursor again: another process may have moved it.
+  Status load();
   /// Forgets the cursor.
   Status reset();
 
@@ -38,7 +40,6 @@ class EndedJobs {
   };
 
   EndedJobs(JobStore& jobs, std::filesystem::path file) : jobs_(&jobs), file_(std::move(file)) {}
-  Status load();
   Status keep(Cursor next);
   Status look_at_new_jobs(const Visit& visit, Cursor& next) const;
   Status look_at_open_jobs(const Visit& visit, Cursor& next) const;

@@ -26,6 +26,8 @@ bool is_webhook_event_type(std::string_view type) {
          std::end(kWebhookEventTypes);
 }
 
+bool is_told(const JobRecord& ended) { return ended.stop != StopReason::kSweep; }
+
 WebhookEvent event_of(const JobRecord& ended) {
   const std::string type = fmt::format("fine_tuning.job.{}", phase_name(ended.phase));
   return {.id = derived_id("evt_", type, ended.id),

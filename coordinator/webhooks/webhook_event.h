@@ -22,6 +22,9 @@ struct WebhookEvent {
   int64_t created_at = 0;  ///< When the job ended, Unix seconds.
 };
 
+/// Whether users' endpoints are told of that end. A trial that its sweep stopped is none of theirs:
+/// nobody asked for it, and the sweep goes on.
+bool is_told(const JobRecord& ended);
 /// The event of a job that has ended.
 WebhookEvent event_of(const JobRecord& ended);
 /// An event of that type about no real job, with an id of its own for each `number`.

@@ -31,8 +31,7 @@ WebhookService::WebhookService(WebhookOptions options, std::unique_ptr<WebhookSt
       ended_(std::move(ended)),
       sender_(
           options_.guard, [this] { return options_.now_ms() / kMsPerSecond; },
-          [this] { return stopping_.load(); }),
-      waiting_(outbox_.load()) {
+          [this] { return stopping_.load(); }) {
   threads_.emplace_back([this] { run_looking(); });
   for (int i = 0; i < options_.senders; ++i) threads_.emplace_back([this] { run_sending(); });
 }
@@ -90,14 +89,37 @@ void WebhookService::run_looking() {
   }
 }
 
+Result<bool> WebhookService::follow_lead() {
+  const bool leads = !options_.leads || options_.leads();
+  {
+    const std::lock_guard lock(mutex_);
+    if (leads == leading_) return leads;
+    if (!leads) {
+      leading_ = false;
+      waiting_.clear();
+      return false;
+    }
+  }
+  if (const auto loaded = ended_.load(); !loaded) return fail(loaded.error());
+  const std::lock_guard lock(mutex_);
+  waiting_ = outbox_.load();
+  leading_ = true;
+  changed_.notify_all();
+  return true;
+}
+
 /// Without an endpoint nothing is looked at, and the cursor goes: an endpoint is told only of what
 /// ends after it was made, so a later first look at every job tells nothing too much.
 Status WebhookService::look() {
+  const auto leads = follow_lead();
+  if (!leads) return fail(leads.error());
+  if (!*leads) return {};
   if (endpoints_->empty()) return ended_.reset();
   return ended_.look([this](const JobRecord& job) { return enqueue(job); });
 }
 
 Status WebhookService::enqueue(const JobRecord& ended) {
+  if (!is_told(ended)) return {};
   const WebhookEvent event = event_of(ended);
   for (const WebhookEndpoint& endpoint : endpoints_->list(ended.owner)) {
     const auto& types = endpoint.event_types;
@@ -156,6 +178,7 @@ void WebhookService::forget(const WebhookDelivery& delivery) {
 
 void WebhookService::postpone(WebhookDelivery delivery, const std::string& failure) {
   const std::lock_guard lock(mutex_);
+  if (!waiting_.contains(delivery.id)) return;  // Another process sends it by now.
   const auto next = next_attempt_ms(++delivery.attempts, options_.now_ms());
   delivery.next_attempt_ms = next.value_or(0);
   delivery.last_error = failure;

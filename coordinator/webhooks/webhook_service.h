@@ -27,13 +27,17 @@ struct WebhookOptions {
   std::filesystem::path directory{};  ///< Must be there, and be private.
   OutboundGuard guard{OutboundPolicy{}};
   std::function<int64_t()> now_ms{};  ///< Unix milliseconds.
-  int senders = 4;                    ///< Calls under way at the same time.
+  /// Whether this process is the one of several that looks and sends; empty: always. Any thread.
+  std::function<bool()> leads{};
+  int senders = 4;  ///< Calls under way at the same time.
   std::chrono::milliseconds look_every{1'000};
 };
 
 /// Tells users' endpoints when their jobs end: at least once, signed, with retries over two days.
 ///   job store --EndedJobs--> outbox (durable) --senders--> endpoint
 /// One thread looks for ended jobs while there is an endpoint, several send. Any thread may call.
+/// Of several processes on one directory the one that leads does both, from what lies on the disk
+/// when it begins to lead; a delivery that is under way while the lead changes may be made twice.
 class WebhookService {
  public:
   /// `jobs` outlives it. Goes on with what the outbox holds.
@@ -55,6 +59,8 @@ class WebhookService {
   WebhookService(WebhookOptions options, std::unique_ptr<WebhookStore> endpoints,
                  WebhookOutbox outbox, EndedJobs ended);
 
+  /// Follows the lead; whether there is anything to do here.
+  Result<bool> follow_lead();
   void run_looking();
   void run_sending();
   Status look();
@@ -76,6 +82,7 @@ class WebhookService {
   std::mutex mutex_;  ///< Guards what follows.
   std::condition_variable changed_;
   bool look_now_ = false;
+  bool leading_ = false;
   std::map<std::string, WebhookDelivery> waiting_;
   std::set<std::string> busy_owners_;
   std::set<std::string> testing_owners_;

@@ -5,12 +5,14 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <tuple>
 #include <utility>
 
 #include "coordinator/webhooks/webhook_signature.h"
+#include "proto/log.h"
 #include "storage/atomic_file.h"
 
 namespace tunefleet::coordinator {
@@ -21,6 +23,7 @@ using nlohmann::json;
 constexpr unsigned kSecretMode = 0600;
 constexpr uint64_t kMaxFileBytes = 64 << 20;
 constexpr size_t kHintCharacters = 4;
+constexpr std::chrono::seconds kLockLimit{10};
 
 std::string new_endpoint_id() {
   std::array<unsigned char, 16> bytes{};
@@ -80,19 +83,23 @@ Result<std::unique_ptr<WebhookStore>> WebhookStore::open(const std::filesystem::
                                                          std::function<int64_t()> now_s) {
   std::unique_ptr<WebhookStore> store(
       new WebhookStore(directory / "endpoints.json", std::move(now_s)));
-  if (const auto loaded = store->load(); !loaded) return fail(loaded.error());
+  store->stamp_ = storage::FileStamp::of(store->path_);
+  auto endpoints = store->read();
+  if (!endpoints) return fail(endpoints.error());
+  store->endpoints_ = std::move(*endpoints);
   return store;
 }
 
-Status WebhookStore::load() {
+Result<WebhookStore::Endpoints> WebhookStore::read() const {
+  Endpoints endpoints;
   const auto text = storage::read_small_file(path_, kMaxFileBytes);
-  if (!text && text.error().code == ErrorCode::kNotFound) return {};
+  if (!text && text.error().code == ErrorCode::kNotFound) return endpoints;
   if (!text) return fail("reading the webhook endpoints", text.error());
   try {
     const json stored = json::parse(*text);
     for (const json& entry : stored.at("endpoints")) {
       WebhookEndpoint endpoint = from_json(entry);
-      endpoints_.emplace(endpoint.id, std::move(endpoint));
+      endpoints.emplace(endpoint.id, std::move(endpoint));
     }
   } catch (const json::exception& error) {
     return fail(ErrorCode::kDataLoss,
@@ -100,7 +107,26 @@ Status WebhookStore::load() {
                             "and have them made again: {}: {}",
                             path_.string(), error.what()));
   }
-  return {};
+  return endpoints;
+}
+
+void WebhookStore::refresh() const {
+  const auto now = storage::FileStamp::of(path_);
+  if (now == stamp_) return;
+  stamp_ = now;
+  auto endpoints = read();
+  if (endpoints) {
+    endpoints_ = std::move(*endpoints);
+  } else {
+    log::warning("the webhook endpoints stay as they were: " + endpoints.error().message);
+  }
+}
+
+Result<storage::FileLock> WebhookStore::only_writer() const {
+  auto lock_path = path_;
+  auto alone = storage::FileLock::take(lock_path += ".lock", kLockLimit);
+  if (alone) refresh();
+  return alone;
 }
 
 Status WebhookStore::keep(Endpoints changed) {
@@ -111,6 +137,7 @@ Status WebhookStore::keep(Endpoints changed) {
   const auto stored = storage::write_file_atomically(path_, text + "\n", kSecretMode);
   if (!stored) return fail("storing the webhook endpoints", stored.error());
   endpoints_ = std::move(changed);
+  stamp_ = storage::FileStamp::of(path_);
   return {};
 }
 
@@ -126,6 +153,8 @@ Result<WebhookEndpoint> WebhookStore::create(const std::string& owner, const std
                                              const std::string& url,
                                              const std::vector<std::string>& event_types) {
   const std::lock_guard lock(mutex_);
+  const auto alone = only_writer();
+  if (!alone) return fail(alone.error());
   const auto owned = std::count_if(endpoints_.begin(), endpoints_.end(),
                                    [&](const auto& entry) { return entry.second.owner == owner; });
   if (static_cast<size_t>(owned) >= kMaxPerOwner) {
@@ -149,12 +178,15 @@ Result<WebhookEndpoint> WebhookStore::create(const std::string& owner, const std
 
 Result<WebhookEndpoint> WebhookStore::get(const std::string& owner, const std::string& id) const {
   const std::lock_guard lock(mutex_);
+  refresh();
   return find(owner, id);
 }
 
 Result<WebhookEndpoint> WebhookStore::update(const std::string& owner, const std::string& id,
                                              const WebhookChange& change) {
   const std::lock_guard lock(mutex_);
+  const auto alone = only_writer();
+  if (!alone) return fail(alone.error());
   const auto old = find(owner, id);
   if (!old) return old;
   WebhookEndpoint endpoint = *old;
@@ -175,6 +207,8 @@ Result<WebhookEndpoint> WebhookStore::update(const std::string& owner, const std
 Result<WebhookEndpoint> WebhookStore::rotate_secret(const std::string& owner, const std::string& id,
                                                     bool keep_previous) {
   const std::lock_guard lock(mutex_);
+  const auto alone = only_writer();
+  if (!alone) return fail(alone.error());
   auto endpoint = find(owner, id);
   if (!endpoint) return endpoint;
   const int64_t now = now_s_();
@@ -191,6 +225,8 @@ Result<WebhookEndpoint> WebhookStore::rotate_secret(const std::string& owner, co
 
 Status WebhookStore::remove(const std::string& owner, const std::string& id) {
   const std::lock_guard lock(mutex_);
+  const auto alone = only_writer();
+  if (!alone) return fail(alone.error());
   if (const auto known = find(owner, id); !known) return fail(known.error());
   Endpoints changed = endpoints_;
   changed.erase(id);
@@ -199,6 +235,7 @@ Status WebhookStore::remove(const std::string& owner, const std::string& id) {
 
 std::vector<WebhookEndpoint> WebhookStore::list(const std::string& owner) const {
   const std::lock_guard lock(mutex_);
+  refresh();
   std::vector<WebhookEndpoint> mine;
   for (const auto& [id, endpoint] : endpoints_) {
     if (endpoint.owner == owner) mine.push_back(endpoint);
@@ -211,6 +248,7 @@ std::vector<WebhookEndpoint> WebhookStore::list(const std::string& owner) const 
 
 bool WebhookStore::empty() const {
   const std::lock_guard lock(mutex_);
+  refresh();
   return endpoints_.empty();
 }
 

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "proto/result.h"
+#include "storage/file_lock.h"
+#include "storage/file_stamp.h"
 
 namespace tunefleet::coordinator {
 
@@ -42,7 +44,8 @@ struct WebhookChange {
 /// All endpoints, in <directory>/endpoints.json (0600, replaced by rename):
 /// {"endpoints":[{id,owner,name,url,event_types,created_at,updated_at,secret,previous_secret,
 /// previous_secret_until}]}. The secrets stand there as they are, since signing needs them. Any
-/// thread; at most one process. What is returned is stored already.
+/// thread, and any number of processes: a change by another one counts from the next call on. What
+/// is returned is stored already.
 class WebhookStore {
  public:
   static constexpr size_t kMaxPerOwner = 16;
@@ -74,16 +77,21 @@ class WebhookStore {
   WebhookStore(std::filesystem::path path, std::function<int64_t()> now_s);
   using Endpoints = std::map<std::string, WebhookEndpoint>;
 
-  Status load();
+  Result<Endpoints> read() const;
+  /// Takes over what another process wrote; a file that cannot be read changes nothing. Wants
+  /// mutex_ held, like what follows.
+  void refresh() const;
+  /// Refreshes; until it is gone, no other process writes.
+  Result<storage::FileLock> only_writer() const;
   /// Writes `changed`, then takes it for the truth.
   Status keep(Endpoints changed);
-  /// Wants mutex_ held.
   Result<WebhookEndpoint> find(const std::string& owner, const std::string& id) const;
 
   std::filesystem::path path_;
   std::function<int64_t()> now_s_;
   mutable std::mutex mutex_;
-  Endpoints endpoints_;  ///< By id.
+  mutable Endpoints endpoints_;       ///< By id.
+  mutable storage::FileStamp stamp_;  ///< Of the file that endpoints_ was read from.
 };
 
 }  // namespace tunefleet::coordinator

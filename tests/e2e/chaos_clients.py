@@ -59,19 +59,33 @@ def until_answered(apis, method, path, stop_at, **options):
     raise TimeoutError(f"nobody answers: {method} {path}")
 
 
+ROW = {"messages": [{"role": "user", "content": "Define happiness."}, {"role": "assistant", "content": "An agreeable sensation."}]}
+
+
+def upload_body(rows):
+    """The form of an upload, and its headers."""
+    boundary = "rows"
+    parts = [("purpose", "", "fine-tune"), ("file", '; filename="rows.jsonl"', (json.dumps(ROW) + "\n") * rows)]
+    body = "".join(f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n{value}\r\n'
+                   for name, more, value in parts) + f"--{boundary}--\r\n"
+    return {"body": body.encode(), "headers": {"Content-Type": f"multipart/form-data; boundary={boundary}"}}
+
+
 class Submitter(threading.Thread):
     """Submits jobs until it is told to stop, each until it is answered; loses some replies on purpose.
 
+    Every third job begins a new file, uploaded to whichever coordinator answers; the job may go to the other one.
     Every other job carries an Idempotency-Key and is sent again to whichever coordinator is there. The others do as OpenAI's
     client does: x-stainless-retry-count, to the same address.
     """
 
-    def __init__(self, number, apis, training_file, random, pause_s):
+    def __init__(self, number, apis, random, pause_s):
         super().__init__(daemon=True)
-        self.number, self.apis, self.file, self.random, self.pause_s = number, apis, training_file, random, pause_s
+        self.number, self.apis, self.random, self.pause_s = number, apis, random, pause_s
         self.stopping = threading.Event()
         self.accepted = {}   # submission -> job id
         self.sent = []       # submissions
+        self.files = {}      # id of what was uploaded -> rows
         self.refused = []    # (submission, status, answer): there should be none
         self.cancelled, self.cancels_kept = set(), set()  # asked for; answered with 200
         self.lost_replies = self.repeats = 0
@@ -81,7 +95,20 @@ class Submitter(threading.Thread):
             self.submit(f"{self.number}-{len(self.sent)}")
             self.stopping.wait(self.random.uniform(0, 2 * self.pause_s))
 
+    def upload(self):
+        """To whichever coordinator answers first; the id of the file."""
+        rows = self.random.randint(1, 50)
+        apis = self.random.sample(self.apis, len(self.apis))
+        status, answer = until_answered(apis, "POST", "/files", time.monotonic() + 60, **upload_body(rows))
+        if status != 200:
+            self.refused.append(("an upload", status, answer))
+            return None
+        self.files[answer["id"]] = rows
+        return answer["id"]
+
     def submit(self, name):
+        if len(self.sent) % 3 == 0:
+            self.file = self.upload()
         draw = self.random
         fails = draw.random() < 0.1
         body = json.dumps({"model": "small", "training_file": self.file, "workers": draw.choice((1, 1, 2, 2, 3)),

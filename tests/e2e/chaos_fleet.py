@@ -5,7 +5,6 @@ import shlex
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -66,20 +65,15 @@ class Supervised:
 
 
 class Coordinator(Supervised):
-    """One of two that stand by for each other: keys, files and jobs are shared, the rest of the data directory is not."""
+    """One of two that stand by for each other, with a data directory of its own and a shared one."""
 
     def __init__(self, name, fleet):
         self.data, self.port, fleet_port = fleet.scratch / name, free_port(), free_port()
         self.fleet_endpoint = f"tcp://127.0.0.1:{fleet_port}"
         super().__init__(name, [
-            programs.program("tunefleet"), "coordinator", "--data", self.data, "--models", fleet.models, "--redis", fleet.redis_url,
+            programs.program("tunefleet"), "coordinator", "--data", self.data, "--shared", fleet.shared, "--models", fleet.models, "--redis", fleet.redis_url,
             "--port", self.port, "--fleet-endpoint", self.fleet_endpoint, "--rate-limit", 0, "--create-limit", 0],
             fleet.scratch / f"{name}.log")
-
-    def share(self, other):
-        self.data.mkdir(mode=0o700)
-        for part in ("keys", "files", "jobs"):
-            (self.data / part).symlink_to(other.data / part)
 
     def answers(self):
         try:
@@ -94,6 +88,7 @@ class Fleet:
 
     def __init__(self, scratch):
         self.scratch, self.models, self.journals = scratch, scratch / "models", scratch / "journals"
+        self.shared = scratch / "shared"
         self.journals.mkdir()
         make_stand_in_model(self.models / "small")
         self.redis_url = f"unix://{scratch}/redis.sock"
@@ -102,31 +97,24 @@ class Fleet:
             "yes", "--appendfsync", "always"], scratch / "redis.log")
         self.coordinators = [Coordinator("one", self), Coordinator("two", self)]
         self.trainer = scratch / "trainer"
-        double = Path(__file__).with_name("rank_double.py")
-        self.trainer.write_text(f"#!/bin/sh\nexec {sys.executable} -S -E {double} {shlex.quote(str(self.journals))} \"$@\"\n")
+        double = Path(programs.program("tunefleet")).resolve().parents[1] / "tests" / "rank_double"
+        self.trainer.write_text(f"#!/bin/sh\nexec {shlex.quote(str(double))} {shlex.quote(str(self.journals))} \"$@\"\n")
         self.trainer.chmod(0o755)
         endpoints = ",".join(one.fleet_endpoint for one in self.coordinators)
-        keys = self.coordinators[0].data / "keys" / "node.json"
+        keys = self.shared / "keys" / "node.json"
         self.agents = [Supervised(host, [
             programs.program("tunefleet-agent"), "run", "--coordinator", endpoints, "--curve", keys, "--slots", SLOTS, "--host",
             host, "--trainer", self.trainer], scratch / f"{host}.log") for host in HOSTS]
 
-    def start_first(self):
-        """Redis and one coordinator, which makes the keys."""
+    def start(self):
         self.redis.start()
         wait_until("Redis listens", (self.scratch / "redis.sock").exists)
-        self.start_coordinator(self.coordinators[0])
-
-    def start_rest(self):
-        self.coordinators[1].share(self.coordinators[0])
-        self.start_coordinator(self.coordinators[1])
+        for coordinator in self.coordinators:  # Both at once: one of them makes the keys.
+            coordinator.start()
+        for coordinator in self.coordinators:
+            wait_until(f"coordinator {coordinator.name} answers", coordinator.answers, limit_s=15)
         for agent in self.agents:
             agent.start()
-
-    @staticmethod
-    def start_coordinator(coordinator):
-        coordinator.start()
-        wait_until(f"coordinator {coordinator.name} answers", coordinator.answers, limit_s=15)
 
     def all(self):
         return [self.redis, *self.coordinators, *self.agents]
@@ -139,7 +127,7 @@ class Fleet:
         """(pid, job) of the trainer's doubles that run now."""
         found = []
         for pid, _, words in processes():
-            if len(words) > 4 and words[3].endswith("rank_double.py") and str(self.journals) in words:
+            if words[0].endswith("/rank_double") and str(self.journals) in words:
                 found.append((pid, words[-2].rsplit("/", 1)[-1]))
         return found
 

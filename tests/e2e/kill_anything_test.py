@@ -3,7 +3,7 @@
 
   kill_anything_test.py [--kills 50] [--seconds 300] [--seed S]
 
-Real Redis, coordinators, agents and mpirun; the ranks are rank_double.py. SIGKILL goes to a coordinator, Redis, an agent or a
+Real Redis, coordinators, agents and mpirun; the ranks are rank_double.cpp. SIGKILL goes to a coordinator, Redis, an agent or a
 rank, as the printed seed draws it, and each is started again after a moment.
 """
 import argparse
@@ -14,22 +14,11 @@ import subprocess
 import threading
 import time
 
-from chaos_clients import FINAL, Api, Follower, Submitter, until_answered
+from chaos_clients import FINAL, Api, Follower, Submitter, Unanswered, until_answered, upload_body
 from chaos_fleet import Fleet
-from service import programs
+from service import programs, wait_until
 
 SUBMITTERS, FOLLOWERS = 2, 3
-ROW = {"messages": [{"role": "user", "content": "Define happiness."}, {"role": "assistant", "content": "An agreeable sensation."}]}
-
-
-def upload(api):
-    boundary = "rows"
-    parts = [("purpose", "", "fine-tune"), ("file", '; filename="rows.jsonl"', json.dumps(ROW) + "\n")]
-    body = "".join(f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n{value}\r\n'
-                   for name, more, value in parts) + f"--{boundary}--\r\n"
-    status, answer = api.ask("POST", "/files", body.encode(), {"Content-Type": f"multipart/form-data; boundary={boundary}"})
-    assert status == 200, answer
-    return answer["id"]
 
 
 def all_jobs(apis, stop_at):
@@ -54,6 +43,46 @@ def events_of(apis, job, stop_at):
         after = f"&after={events[-1]['id']}"
 
 
+TAKEOVER_STEPS = 500  # Longer than a takeover, and than ranks and agents take to find who leads.
+
+
+def check_takeover(checks, fleet, apis):
+    """The one that leads is killed and stays away: a running job goes on undisturbed, and is heard of again."""
+    _, file = until_answered(apis, "POST", "/files", time.monotonic() + 20, **upload_body(3))
+    body = json.dumps({"model": "small", "training_file": file["id"], "workers": 2, "max_steps": TAKEOVER_STEPS, "name": "works",
+                       "metadata": {"submission": "takeover", "fails": "False"}}).encode()
+    _, job = until_answered(apis, "POST", "/fine_tuning/jobs", time.monotonic() + 20, body=body,
+                            headers={"Content-Type": "application/json"})
+
+    def job_at(api):
+        try:
+            return api.ask("GET", f"/fine_tuning/jobs/{job['id']}")[1]
+        except Unanswered:
+            return {}
+
+    def step_at(api):
+        return (job_at(api).get("progress") or {}).get("step", 0)
+
+    leader = next(i for i, one in enumerate(fleet.coordinators) if "agents connect to" in one.log.read_text())
+    other = apis[1 - leader]
+    wait_until("the job makes progress", lambda: step_at(other) > 5, limit_s=20)
+    fleet.coordinators[leader].process.kill()
+    fleet.coordinators[leader].process.wait()
+    killed = time.monotonic()
+    before = step_at(other)
+    try:
+        wait_until("progress is told again", lambda: step_at(other) > before + 100, limit_s=12)
+    except TimeoutError as error:
+        return checks.that("ranks report to the coordinator that has taken over", False, str(error))
+    print(f"     progress again {time.monotonic() - killed:.1f} s after the leader was killed")
+    wait_until("the job ends", lambda: job_at(other).get("status") in FINAL, limit_s=25)
+    ended = job_at(other)
+    checks.equal("the job that ran through the takeover", (ended["status"], ended["attempt"]), ("succeeded", 1))
+    told = [event["data"]["step"] for event in events_of([other], job["id"], time.monotonic() + 10) if event["type"] == "metrics"]
+    checks.equal("its metrics, told before, during and after", told, list(range(10, TAKEOVER_STEPS + 1, 10)))
+    fleet.coordinators[leader].start()
+
+
 class Chaos:
     def __init__(self, options, scratch):
         self.options, self.random = options, random.Random(options.seed)
@@ -62,13 +91,12 @@ class Chaos:
         self.mutex, self.to_follow, self.followed = threading.Lock(), [], set()
 
     def start(self):
-        first = self.fleet.coordinators[0]
-        self.fleet.start_first()
-        key = (first.data / "admin.key").read_text().strip()
+        self.fleet.start()
+        key = (self.fleet.shared / "admin.key").read_text().strip()
         self.apis = [Api(one.port, key) for one in self.fleet.coordinators]
-        training_file = upload(self.apis[0])
-        self.fleet.start_rest()
-        self.submitters = [Submitter(i, self.apis, training_file, random.Random(f"{self.options.seed}/{i}"), self.options.pause)
+
+    def submit(self):
+        self.submitters = [Submitter(i, self.apis, random.Random(f"{self.options.seed}/{i}"), self.options.pause)
                            for i in range(SUBMITTERS)]
         self.followers = [Follower(self.apis, self.next_to_follow) for _ in range(FOLLOWERS)]
         for thread in [*self.submitters, *self.followers]:
@@ -110,6 +138,7 @@ class Chaos:
         """Lets everything come to its end; the jobs."""
         for submitter in self.submitters:
             submitter.stopping.set()
+        self.tend_for(2.0)  # Whatever was killed last is back: nobody tends while an answer is waited for.
         stop_at = time.monotonic() + self.options.drain
         while True:
             self.tend_for(0.5)
@@ -151,6 +180,17 @@ def check_ends(checks, chaos, jobs):
             wrong.append((job["id"], job["status"], job["error"]))
     checks.equal("jobs that ended otherwise than they should", wrong[:3], [])
     return accepted
+
+
+def check_files(checks, chaos):
+    """Every coordinator has every file that one of them took, whole."""
+    files = {file: rows for submitter in chaos.submitters for file, rows in submitter.files.items()}
+    checks.that("files were uploaded", len(files) > 0, str(len(files)))
+    for api in chaos.apis:
+        _, page = until_answered([api], "GET", "/files", time.monotonic() + 30)
+        stored = {file["id"]: file["rows"] for file in page["data"]}
+        checks.equal(f"files that port {api.port} does not have as they were sent",
+                     sorted(file for file, rows in files.items() if stored.get(file) != rows), [])
 
 
 def check_events(checks, chaos, jobs):
@@ -205,9 +245,12 @@ def main():
     checks, chaos = programs.Checks(), Chaos(options, programs.scratch("chaos"))
     try:
         chaos.start()
+        check_takeover(checks, chaos.fleet, chaos.apis)
+        chaos.submit()
         chaos.kill()
         jobs = chaos.drain()
         accepted = check_ends(checks, chaos, jobs)
+        check_files(checks, chaos)
         check_events(checks, chaos, jobs)
         check_runs(checks, chaos)
         checks.equal("jobs left in the indexes of what waits and runs",

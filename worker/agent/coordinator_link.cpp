@@ -5,7 +5,6 @@
 
 #include <chrono>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <utility>
 
 #include "worker/agent/run_files.h"
@@ -21,7 +20,6 @@ constexpr int kHeartbeatMs =
 constexpr int kHeartbeatTimeoutMs = 6'000;
 constexpr int64_t kMaxMessageBytes = 4 << 20;
 constexpr size_t kZ85Size = 40;
-constexpr int64_t kPatienceMs = 5'000;  ///< Without a connection, before the next address is tried.
 
 int64_t steady_ms() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -55,22 +53,6 @@ Result<NodeKeys> read_node_keys(const std::filesystem::path& file) {
   return NodeKeys{.server_public = object["server_public"],
                   .public_key = object["public"],
                   .secret_key = object["secret"]};
-}
-
-EndpointRotation::EndpointRotation(const std::string& endpoints) {
-  std::istringstream list(endpoints);
-  for (std::string endpoint; std::getline(list, endpoint, ',');) endpoints_.push_back(endpoint);
-  if (endpoints_.empty()) endpoints_.emplace_back();
-}
-
-bool EndpointRotation::moves_on(bool connected, int64_t now_ms) {
-  if (connected) silent_since_ms_.reset();
-  if (connected || endpoints_.size() == 1) return false;
-  if (!silent_since_ms_) silent_since_ms_ = now_ms;
-  if (now_ms - *silent_since_ms_ < kPatienceMs) return false;
-  silent_since_ms_ = now_ms;
-  at_ = (at_ + 1) % endpoints_.size();
-  return true;
 }
 
 CoordinatorLink::CoordinatorLink(const std::string& endpoints, NodeKeys keys)

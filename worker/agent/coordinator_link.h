@@ -4,9 +4,9 @@
 #include <filesystem>
 #include <optional>
 #include <string>
-#include <vector>
 #include <zmq.hpp>
 
+#include "proto/endpoint_rotation.h"
 #include "proto/result.h"
 #include "proto/wire.pb.h"
 #include "proto/wire_version.h"
@@ -22,24 +22,6 @@ struct NodeKeys {
 /// kPermissionDenied when others can read it, kInvalidArgument when it is not such a file; both
 /// name it.
 Result<NodeKeys> read_node_keys(const std::filesystem::path& file);
-
-/// Which of several coordinators to talk to: the next one after 5 s without a connection. A value;
-/// times are of any clock that only goes forward.
-class EndpointRotation {
- public:
-  /// `endpoints`: "tcp://a:1" or "tcp://a:1,tcp://b:2".
-  explicit EndpointRotation(const std::string& endpoints);
-
-  const std::vector<std::string>& all() const { return endpoints_; }
-  const std::string& current() const { return endpoints_[at_]; }
-  /// To be told how it stands, often. True when current() is another one now.
-  bool moves_on(bool connected, int64_t now_ms);
-
- private:
-  std::vector<std::string> endpoints_;
-  size_t at_ = 0;
-  std::optional<int64_t> silent_since_ms_{};  ///< Nothing: connected, or not asked yet.
-};
 
 /// A line to the coordinator: one DEALER with CURVE that reconnects by itself, after 1 s, then 2 s
 /// … 32 s, and with several addresses goes from one to the next. While there is no connection

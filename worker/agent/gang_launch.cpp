@@ -202,7 +202,7 @@ std::vector<std::string> gang_environment(const LaunchOptions& options, const Ga
   set("TUNEFLEET_JOB", order.job);
   set("TUNEFLEET_ATTEMPT", std::to_string(order.attempt));
   set("TUNEFLEET_COORDINATOR", options.coordinator);
-  set("TUNEFLEET_RANK_ENDPOINT", order.rank_endpoint);
+  set("TUNEFLEET_RANK_ENDPOINT", order.rank_endpoint + "," + options.coordinator);
   set("TUNEFLEET_CURVE", options.curve_file.string());
   set("TUNEFLEET_RUN_DIRECTORY", order.run_directory.string());
   set("TUNEFLEET_EXIT_DIR", exit_directory_of(order.run_directory, order.attempt).string());

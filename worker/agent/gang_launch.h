@@ -33,7 +33,7 @@ struct GangOrder {
   int64_t attempt = 0;
   int ranks = 1;
   std::filesystem::path run_directory{};
-  std::string rank_endpoint{};
+  std::string rank_endpoint{};  ///< Where ranks report to first; then wherever their agent would.
   std::vector<HostRanks>
       parts{};  ///< Of several agents, this one first; empty: all ranks are here.
 };

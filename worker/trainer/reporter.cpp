@@ -14,6 +14,7 @@
 #include <utility>
 #include <zmq.hpp>
 
+#include "proto/endpoint_rotation.h"
 #include "proto/log.h"
 #include "proto/wire.pb.h"
 #include "proto/wire_version.h"
@@ -26,11 +27,14 @@ using Clock = std::chrono::steady_clock;
 
 constexpr auto kBeatInterval = 1s;
 constexpr auto kResendInterval = 2s;
+constexpr int kHeartbeatMs = 2'000;  ///< ZeroMQ's own: finds a host that is gone without a FIN.
+constexpr int kHeartbeatTimeoutMs = 6'000;
+constexpr int64_t kPatienceMs = 2'000;  ///< With one coordinator, before the next one is tried.
 constexpr size_t kMaxUnacknowledged =
     10000;  ///< Older lines are let go of: they stand in logging.jsonl too.
 
 struct Settings {
-  std::string endpoint, server_public, public_key, secret_key, job;
+  std::string endpoints, server_public, public_key, secret_key, job;
   uint64_t attempt = 0;
   uint32_t rank = 0;
   uint32_t world_size = 1;
@@ -110,43 +114,54 @@ class ZmqReporter : public Reporter {
 
   void run() {
     zmq::context_t context(1);
-    zmq::socket_t socket(context, zmq::socket_type::dealer);
-    connect(socket);
+    zmq::socket_t socket = connected_socket(context);
     auto next_beat = Clock::now();
     while (true) {
+      bool connected = true;
       {
         const std::lock_guard lock(mutex_);
         if (stopping_) return;
         if (beat_now_ || Clock::now() >= next_beat) {
-          send_beat(socket);
-          next_beat = Clock::now() + kBeatInterval;
-          beat_now_ = false;
+          connected = send_beat(socket);
+          if (connected) {
+            next_beat = Clock::now() + kBeatInterval;
+            beat_now_ = false;
+          }
         }
-        send_waiting(socket);
+        if (connected) send_waiting(socket);
       }
       changed_.notify_all();
+      const auto now =
+          std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now().time_since_epoch());
+      if (rotation_.moves_on(connected, now.count())) socket = connected_socket(context);
       receive(socket, 50ms);
     }
   }
 
-  void connect(zmq::socket_t& socket) const {
+  zmq::socket_t connected_socket(zmq::context_t& context) const {
+    zmq::socket_t socket(context, zmq::socket_type::dealer);
     socket.set(zmq::sockopt::linger, 0);
+    socket.set(zmq::sockopt::immediate, true);
     socket.set(zmq::sockopt::reconnect_ivl, 200);
     socket.set(zmq::sockopt::reconnect_ivl_max, 5000);
+    socket.set(zmq::sockopt::heartbeat_ivl, kHeartbeatMs);
+    socket.set(zmq::sockopt::heartbeat_timeout, kHeartbeatTimeoutMs);
     socket.set(zmq::sockopt::curve_serverkey, settings_.server_public);
     socket.set(zmq::sockopt::curve_publickey, settings_.public_key);
     socket.set(zmq::sockopt::curve_secretkey, settings_.secret_key);
-    socket.connect(settings_.endpoint);
+    socket.connect(rotation_.current());
+    return socket;
   }
 
-  void send(zmq::socket_t& socket, wire::Envelope& envelope) {
+  /// False without a connection: nothing is kept for one.
+  bool send(zmq::socket_t& socket, wire::Envelope& envelope) {
     envelope.set_version(kWireVersion);
     envelope.set_sequence(++sequence_);
     const auto bytes = envelope.SerializeAsString();
-    socket.send(zmq::buffer(bytes), zmq::send_flags::dontwait);
+    return socket.send(zmq::buffer(bytes), zmq::send_flags::dontwait).has_value();
   }
 
-  void send_beat(zmq::socket_t& socket) {
+  bool send_beat(zmq::socket_t& socket) {
     wire::Envelope envelope;
     auto& beat = *envelope.mutable_rank_beat();
     beat.set_job(settings_.job);
@@ -165,7 +180,7 @@ class ZmqReporter : public Reporter {
     beat.set_resident_bytes(static_cast<uint64_t>(resident_bytes()));
     beat.set_device_bytes(static_cast<uint64_t>(status_.device_bytes));
     if (settings_.collectives != nullptr) beat.set_collectives(settings_.collectives->load());
-    send(socket, envelope);
+    return send(socket, envelope);
   }
 
   void send_waiting(zmq::socket_t& socket) {
@@ -182,7 +197,7 @@ class ZmqReporter : public Reporter {
       event.set_message(entry.message.message);
       event.set_data_json(entry.message.data_json);
       event.set_created_at_ms(entry.created_at_ms);
-      send(socket, envelope);
+      if (!send(socket, envelope)) return;
       entry.sequence = sequence_;
       entry.sent = now;
     }
@@ -206,6 +221,7 @@ class ZmqReporter : public Reporter {
   }
 
   Settings settings_;
+  EndpointRotation rotation_{settings_.endpoints, kPatienceMs};  ///< Used by thread_ alone.
   std::string host_ = host_name();
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -251,7 +267,7 @@ Result<std::unique_ptr<Reporter>> make_reporter(int rank, int world_size,
   const char* endpoint = std::getenv("TUNEFLEET_RANK_ENDPOINT");
   if (endpoint == nullptr || *endpoint == '\0') return std::make_unique<SilentReporter>();
   Settings settings;
-  settings.endpoint = endpoint;
+  settings.endpoints = endpoint;
   settings.rank = static_cast<uint32_t>(rank);
   settings.world_size = static_cast<uint32_t>(world_size);
   settings.collectives = collectives;

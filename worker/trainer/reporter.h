@@ -34,7 +34,8 @@ struct RankMessage {
 /// Reports to the coordinator when this run belongs to a service; otherwise every call does
 /// nothing. Beats come from a thread apart from training, so that a long step does not look like a
 /// dead rank. Training never waits for the network: messages queue up until the coordinator
-/// acknowledges them.
+/// acknowledges them. Of several coordinators the one that leads is found by trying them in turn,
+/// also when another one begins to lead.
 class Reporter {
  public:
   virtual ~Reporter() = default;
@@ -45,9 +46,10 @@ class Reporter {
 };
 
 /// The reporter that TUNEFLEET_RANK_ENDPOINT, TUNEFLEET_CURVE, TUNEFLEET_JOB and TUNEFLEET_ATTEMPT
-/// describe; one that does nothing when there is no endpoint. `collectives`, the collective
-/// operations this rank has entered, is read for each beat and outlives the reporter; none: beats
-/// say 0. kInvalidArgument for an unreadable key file or a missing variable.
+/// describe, the first with commas where there are several coordinators; one that does nothing when
+/// there is no endpoint. `collectives`, the collective operations this rank has entered, is read
+/// for each beat and outlives the reporter; none: beats say 0. kInvalidArgument for an unreadable
+/// key file or a missing variable.
 Result<std::unique_ptr<Reporter>> make_reporter(int rank, int world_size,
                                                 const std::atomic<uint64_t>* collectives = nullptr);
 

@@ -21,6 +21,8 @@ TemporaryDirectory::~TemporaryDirectory() {
   std::filesystem::remove_all(path_, error);
 }
 
+std::string fake_model_server() { return FAKE_MODEL_SERVER; }
+
 namespace {
 
 /// Receivers of tests are on this machine; nothing else private may be called.
@@ -52,7 +54,7 @@ ApiTest::ApiTest() {
   models_ = std::make_unique<ModelCatalog>(directory_.path() / "models");
   model_access_ = ModelAccess::open(directory_.path() / "model_access.json", now_s).value();
   serving_ = std::make_unique<ServingPool>(
-      ServingOptions{.program = {FAKE_MODEL_SERVER}, .log = directory_.path() / "serving.log"});
+      ServingOptions{.program = {fake_model_server()}, .log = directory_.path() / "serving.log"});
   serve({});
 }
 

@@ -27,6 +27,9 @@ class TemporaryDirectory {
   std::filesystem::path path_;
 };
 
+/// Path of the test double of `tunefleet-trainer serve`.
+std::string fake_model_server();
+
 /// Tells what the test wrote into it; counts the wakes.
 class ScriptedFleet : public FleetService {
  public:

@@ -70,7 +70,10 @@ TEST_F(AttackTest, TraversalInIdsLeadsNowhere) {
     }
   }
   auto after = on_disk();
-  std::erase_if(after, [](const auto& path) { return path.find("audit") != std::string::npos; });
+  const auto lock = (directory_.path() / "webhooks" / "endpoints.json.lock").string();
+  std::erase_if(after, [&lock](const auto& path) {  // Asking for an endpoint's removal takes it.
+    return path.find("audit") != std::string::npos || path == lock;
+  });
   EXPECT_EQ(after, before);
 }
 

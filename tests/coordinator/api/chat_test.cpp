@@ -174,7 +174,7 @@ TEST_F(ChatTest, AClientThatDoesNotReadHoldsNobodyUp) {
 
 TEST_F(ChatTest, AFullQueueIsTold) {
   server_.reset();
-  serving_ = std::make_unique<ServingPool>(ServingOptions{.program = {FAKE_MODEL_SERVER},
+  serving_ = std::make_unique<ServingPool>(ServingOptions{.program = {fake_model_server()},
                                                           .log = directory_.path() / "serving.log",
                                                           .max_waiting = 2,
                                                           .max_of_owner = 1});

@@ -107,6 +107,16 @@ TEST_F(FilesApiTest, DeletesAFileUnlessAJobNeedsIt) {
   EXPECT_FALSE(std::filesystem::exists(directory_.path() / "files" / file));
 }
 
+TEST_F(FilesApiTest, AFileOfAPausedJobStays) {
+  const std::string id = waiting_job();
+  const std::string file = body_of(client().Get("/v1/fine_tuning/jobs/" + id))["training_file"];
+  body_of(client().Post("/v1/fine_tuning/jobs/" + id + "/pause", "", "application/json"));
+  const std::string message = error_of(client().Delete("/v1/files/" + file), 409)["message"];
+  EXPECT_NE(message.find(id + ", which is paused"), std::string::npos) << message;
+  body_of(client().Post("/v1/fine_tuning/jobs/" + id + "/resume", "", "application/json"));
+  EXPECT_EQ(client().Get("/v1/files/" + file)->status, 200);
+}
+
 TEST_F(FilesApiTest, HidesFilesOfOthers) {
   const std::string file = good_file();
   auto other = client(other_key_);
@@ -121,12 +131,77 @@ TEST_F(FilesApiTest, FindsItsFilesAgainAndDropsBrokenUploads) {
   const auto half = directory_.path() / "files" / "upload-half";
   std::filesystem::create_directory(half);
   std::ofstream(half / "content") << "half";
+  const auto arriving = directory_.path() / "files" / "upload-arriving";
+  std::filesystem::create_directory(arriving);
+  const auto long_ago = std::filesystem::file_time_type::clock::now() - std::chrono::hours(2);
+  for (const auto& path : {half / "content", half}) {
+    std::filesystem::last_write_time(path, long_ago);
+  }
   const auto again = FileStore::open(directory_.path() / "files", [] { return int64_t{0}; });
   ASSERT_TRUE(again);
   const auto found = (*again)->get("admin", file["id"]);
   ASSERT_TRUE(found);
   EXPECT_EQ(found->bytes, static_cast<int64_t>(kRows.size()));
   EXPECT_FALSE(std::filesystem::exists(half));
+  EXPECT_TRUE(std::filesystem::exists(arriving)) << "another process may be writing it";
+}
+
+TEST_F(FilesApiTest, WhatWasMadeAtOneServerIsThereAtAnother) {
+  const auto now_s = [this] { return now_ms_.load() / 1000; };
+  const auto files = FileStore::open(directory_.path() / "files", now_s).value();
+  const auto uploads = UploadStore::open(directory_.path() / "uploads", *files, now_s).value();
+  const auto keys = ApiKeys::open(directory_.path(), now_s).value();
+  const auto access = ModelAccess::open(directory_.path() / "model_access.json", now_s).value();
+  const auto other = ApiServer::start({}, {.jobs = store_,
+                                           .sweeps = *sweeps_,
+                                           .fleet = fleet_,
+                                           .files = *files,
+                                           .uploads = *uploads,
+                                           .webhooks = *webhooks_,
+                                           .keys = *keys,
+                                           .models = *models_,
+                                           .model_access = *access,
+                                           .serving = *serving_,
+                                           .jobs_directory = directory_.path() / "jobs",
+                                           .audit_path = directory_.path() / "other.jsonl",
+                                           .now_ms = [this] { return now_ms_.load(); },
+                                           .wake_sweeps = [] {}})
+                         .value();
+  const std::string file = good_file();
+  const std::string key =
+      body_of(client().Post("/v1/keys", R"({"tenant":"admin","scopes":["submit"]})",
+                            "application/json"))["key"];
+  httplib::Client there("127.0.0.1", other->port());
+  there.set_default_headers({{"Authorization", "Bearer " + key}});
+  const json job{{"model", "Qwen2.5-0.5B"}, {"training_file", file}};
+  const json made = body_of(there.Post("/v1/fine_tuning/jobs", job.dump(), "application/json"));
+  EXPECT_EQ(made["training_file"], file) << made;
+  error_of(client().Delete("/v1/files/" + file), 409);
+}
+
+TEST_F(FilesApiTest, TwoProcessesSeeTheSameFiles) {
+  const auto other =
+      FileStore::open(directory_.path() / "files", [] { return int64_t{0}; }).value();
+  EXPECT_TRUE(other->list("admin").empty());
+  auto incoming = other->begin_upload().value();
+  ASSERT_TRUE(incoming->write(kRows));
+  const std::string file = body_of(upload(kRows))["id"];
+  ASSERT_TRUE(other->get("admin", file));
+  EXPECT_EQ(other->list("admin").size(), 1u);
+  const auto theirs = incoming
+                          ->commit({.owner = "admin",
+                                    .filename = "theirs.jsonl",
+                                    .purpose = "fine-tune",
+                                    .expires_after_s = std::nullopt})
+                          .value();
+  EXPECT_EQ(body_of(client().Get("/v1/files/" + theirs.id))["filename"], "theirs.jsonl");
+  EXPECT_EQ(body_of(client().Get("/v1/files"))["data"].size(), 2u);
+  body_of(client().Delete("/v1/files/" + theirs.id));
+  EXPECT_FALSE(other->get("admin", theirs.id));
+  EXPECT_EQ(other->list("admin").size(), 1u);
+  ASSERT_TRUE(other->remove("admin", file));
+  error_of(client().Get("/v1/files/" + file), 404);
+  EXPECT_TRUE(body_of(client().Get("/v1/files"))["data"].empty());
 }
 
 }  // namespace

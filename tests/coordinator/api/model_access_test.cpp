@@ -201,6 +201,29 @@ TEST_F(SharedModelsTest, AModelThatAJobStartsFromStays) {
   EXPECT_EQ(client().Delete("/v1/models/" + model)->status, 200);
 }
 
+TEST_F(SharedModelsTest, AModelThatAPausedJobStartsFromStays) {
+  const std::string model = tuned();
+  share(model);
+  const std::string user = body_of(continue_from(model))["id"];
+  const std::string job = "/v1/fine_tuning/jobs/" + user;
+  body_of(client(other_key_).Post(job + "/pause", "", ""));
+  ASSERT_EQ(body_of(client(other_key_).Get(job))["state"], "paused");
+  error_of(client().Delete("/v1/models/" + model), 409);
+  body_of(client(other_key_).Post(job + "/cancel", "", ""));
+  EXPECT_EQ(client().Delete("/v1/models/" + model)->status, 200);
+}
+
+TEST_F(SharedModelsTest, AUserIsFoundBehindHundredsOfEndedJobs) {
+  const std::string model = tuned();
+  share(model);
+  const std::string user = body_of(continue_from(model))["id"];
+  for (int i = 0; i < 450; ++i) {
+    const auto job = store_.create({.owner = "someone", .phase = JobPhase::kQueued}, "");
+    ASSERT_TRUE(job && store_.request_stop(job->id, StopReason::kCancel, "", 0));
+  }
+  error_of(client().Delete("/v1/models/" + model), 409);
+}
+
 TEST_F(SharedModelsTest, DeletesNeitherBaseModelsNorSingleCheckpoints) {
   const std::string model = tuned();
   error_of(client().Delete("/v1/models/Qwen2.5-0.5B"), 400);

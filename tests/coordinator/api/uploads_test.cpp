@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 
 #include <fstream>
+#include <thread>
 
 #include "coordinator/api/upload_rules.h"
 #include "tests/coordinator/api/api_fixture.h"
@@ -48,11 +49,12 @@ class UploadsApiTest : public ApiTest {
   std::string content(const json& file) {
     return client().Get("/v1/files/" + file.at("id").get<std::string>() + "/content")->body;
   }
-  /// Files under the uploads' directory, the records left out.
+  /// Files under the uploads' directory, records and locks left out.
   size_t stored_parts() const {
     size_t count = 0;
     for (const auto& entry : fs::recursive_directory_iterator(directory_.path() / "uploads")) {
-      count += entry.is_regular_file() && entry.path().filename() != "upload.json" ? 1 : 0;
+      const auto name = entry.path().filename();
+      count += entry.is_regular_file() && name != "upload.json" && name != "lock" ? 1 : 0;
     }
     return count;
   }
@@ -170,16 +172,69 @@ TEST_F(UploadsApiTest, OutlivesARestart) {
   const auto folder = directory_.path() / "uploads" / upload;
   std::ofstream(folder / ".part_x.1.0.part") << "half a part";
   auto store = reopened();
-  EXPECT_FALSE(fs::exists(folder / ".part_x.1.0.part"));
   auto writer = store->begin_part("admin", upload).value();
   ASSERT_TRUE(writer->write(kSecond));
   const auto second = writer->commit().value();
   const auto done = store->complete("admin", upload, {first, second.id}, "");
   ASSERT_TRUE(done) << done.error().message;
+  EXPECT_FALSE(fs::exists(folder / ".part_x.1.0.part"));
   const auto file = files_->get("admin", done->file_id);
   ASSERT_TRUE(file);
   EXPECT_EQ(file->rows, 2);
   EXPECT_EQ(file->expires_at, now_ms_ / 1000 + 3600);
+}
+
+TEST_F(UploadsApiTest, AnUploadBegunAtOneProcessGoesOnAtAnother) {
+  auto other = reopened();
+  const auto upload = new_upload();
+  const auto first = part(upload, kFirst);
+  auto writer = other->begin_part("admin", upload).value();
+  ASSERT_TRUE(writer->write(kSecond));
+  const auto second = writer->commit().value();
+  const json done = body_of(complete(upload, {first, second.id}));
+  EXPECT_EQ(done["file"]["rows"], 2);
+  const auto again = other->complete("admin", upload, {first, second.id}, "");
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(again->file_id, done["file"]["id"]) << "joined once";
+  EXPECT_EQ(other->begin_part("admin", upload).error().code, ErrorCode::kConflict);
+  EXPECT_EQ(other->cancel("admin", upload).error().code, ErrorCode::kConflict);
+}
+
+TEST_F(UploadsApiTest, AnEndAtOneProcessEndsPartsThatArriveAtAnother) {
+  auto other = reopened();
+  const auto upload = new_upload();
+  auto writer = other->begin_part("admin", upload).value();
+  ASSERT_TRUE(writer->write(kFirst));
+  EXPECT_EQ(body_of(cancel(upload))["status"], "cancelled");
+  EXPECT_EQ(writer->commit().error().code, ErrorCode::kConflict);
+  writer.reset();
+  EXPECT_EQ(stored_parts(), 0u);
+}
+
+TEST_F(UploadsApiTest, TwoProcessesJoinAnUploadOnce) {
+  auto other = reopened();
+  const auto upload = new_upload();
+  const std::vector<std::string> parts{part(upload, kFirst), part(upload, kSecond)};
+  std::vector<std::string> files(8);
+  std::vector<std::thread> callers;
+  for (size_t i = 0; i < files.size(); ++i) {
+    callers.emplace_back([&, i] {
+      UploadStore& store = i % 2 == 0 ? *uploads_ : *other;
+      const auto done = store.complete("admin", upload, parts, "");
+      files[i] = done ? done->file_id : done.error().message;
+    });
+  }
+  for (auto& caller : callers) caller.join();
+  EXPECT_THAT(files, testing::Each(files[0]));
+  EXPECT_EQ(files_->list("admin").size(), 1u);
+}
+
+TEST_F(UploadsApiTest, TheShareOfAnOwnerCountsAtEveryProcess) {
+  auto other = reopened();
+  for (size_t i = 0; i < UploadStore::kMaxOpen; ++i) new_upload();
+  const auto refused = other->create({.owner = "admin", .bytes = 1});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kResourceExhausted);
 }
 
 TEST_F(UploadsApiTest, FindsTheFileThatWasMadeJustBeforeACrash) {
@@ -222,7 +277,7 @@ TEST(UploadRulesTest, HoldThePromisedBytesAndAFewPartsThatWereSentAgain) {
   EXPECT_TRUE(reserve_bytes(entry, 10));
   EXPECT_TRUE(reserve_bytes(entry, 4 * UploadStore::kMaxPartBytes));
   EXPECT_FALSE(reserve_bytes(entry, 1));
-  EXPECT_EQ(entry.held_bytes, 10 + 4 * UploadStore::kMaxPartBytes);
+  EXPECT_EQ(entry.held_bytes(), 10 + 4 * UploadStore::kMaxPartBytes);
 }
 
 TEST_F(UploadsApiTest, BoundsWhatOneOwnerHasOpen) {

@@ -95,6 +95,16 @@ TEST(GangOutcome, ACancelIsNeverLost) {
             JobPhase::kCancelled);
 }
 
+TEST(GangOutcome, AStopByASweepNamesIt) {
+  JobRecord job = running_job(StopReason::kSweep);
+  job.group = "ftsweep-a";
+  const auto after = outcome(ended_with("cancelled", -1, "asked to stop: sweep"), job);
+  EXPECT_EQ(after.phase, JobPhase::kCancelled);
+  EXPECT_THAT(after.change.event_message, HasSubstr("stopped by sweep ftsweep-a"));
+  const auto killed = outcome(ended_with("unavailable", 1, "killed by SIGKILL"), job);
+  EXPECT_EQ(killed.phase, JobPhase::kCancelled) << "it is not tried again";
+}
+
 TEST(GangOutcome, AGangThatStoppedAsAskedGoesWhereItWasAskedTo) {
   const auto ended = ended_with("cancelled", -1, "asked to stop: pause");
   EXPECT_EQ(outcome(ended, running_job(StopReason::kPause)).phase, JobPhase::kPaused);

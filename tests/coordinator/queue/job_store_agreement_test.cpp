@@ -15,7 +15,7 @@ constexpr JobPhase kPhases[] = {
     JobPhase::kValidatingFiles, JobPhase::kQueued, JobPhase::kRunning,  JobPhase::kPaused,
     JobPhase::kSucceeded,       JobPhase::kFailed, JobPhase::kCancelled};
 constexpr StopReason kReasons[] = {StopReason::kResize, StopReason::kPreempt, StopReason::kPause,
-                                   StopReason::kCancel};
+                                   StopReason::kSweep, StopReason::kCancel};
 
 /// What two stores must agree on: everything but times, and the words of an error.
 std::string text_of(const Result<JobRecord>& result) {

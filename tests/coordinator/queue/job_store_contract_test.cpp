@@ -337,6 +337,23 @@ TEST_P(JobStoreContract, AStrongerReasonToStopReplacesAWeakerOneOnly) {
   EXPECT_THAT(messages("ftjob-one"), SizeIs(6));
 }
 
+TEST_P(JobStoreContract, AStopByASweepIsKeptApartFromAUsersCancel) {
+  submit("one");
+  submit("two");
+  ASSERT_TRUE(start("ftjob-one"));
+  EXPECT_EQ(ask("ftjob-one", StopReason::kPause)->stop, StopReason::kPause);
+  const auto stopping = ask("ftjob-one", StopReason::kSweep);
+  EXPECT_EQ(stopping->stop, StopReason::kSweep);
+  EXPECT_TRUE(stopping->cancel_requested());
+  EXPECT_EQ(code_of(store_->resume("ftjob-one")), ErrorCode::kConflict);
+  EXPECT_EQ(code_of(store_->transition("ftjob-one", 1, JobPhase::kRunning, JobPhase::kQueued, {})),
+            ErrorCode::kConflict);
+  ASSERT_TRUE(store_->transition("ftjob-one", 1, JobPhase::kRunning, JobPhase::kCancelled, {}));
+  EXPECT_EQ(store_->get("ftjob-one")->stop, StopReason::kSweep);
+  EXPECT_EQ(ask("ftjob-two", StopReason::kSweep)->phase, JobPhase::kCancelled);
+  EXPECT_EQ(store_->get("ftjob-two")->stop, StopReason::kSweep);
+}
+
 TEST_P(JobStoreContract, OnlyARunningJobIsPreemptedAndOnlyAnUnfinishedOneStopped) {
   submit("one");
   submit("unchecked", 0, "ann", JobPhase::kValidatingFiles);

@@ -9,6 +9,7 @@ namespace tunefleet::simulate {
 using coordinator::JobPhase;
 using coordinator::JobRecord;
 using coordinator::phase_name;
+using coordinator::SweepPhase;
 
 void Invariants::accepted(const std::string& key, const std::string& job) {
   const auto [entry, fresh] = accepted_.emplace(key, job);
@@ -31,6 +32,9 @@ std::string Invariants::after_change(const JobRecord& before, const JobRecord& a
   }
   if (starts && cancelled_.contains(after.id)) {
     return fmt::format("a cancelled job was started: {} attempt {}", after.id, after.attempt);
+  }
+  if (starts && stopped_.contains(after.id)) {
+    return fmt::format("a stopped trial was started again: {} attempt {}", after.id, after.attempt);
   }
   return "";
 }
@@ -69,24 +73,55 @@ std::string Invariants::now(const std::map<std::string, const SimAgent*>& agents
   return "";
 }
 
-std::string Invariants::finally(coordinator::JobStore& store) const {
+std::string Invariants::end_of_job(coordinator::JobStore& store, const std::string& id) const {
+  const auto job = store.get(id);
+  if (!job) return fmt::format("an accepted job is lost: {}", id);
+  if (!is_final(job->phase) && job->phase != JobPhase::kPaused) {
+    return fmt::format("a job did not end: {} is {}", id, phase_name(job->phase));
+  }
+  if (cancelled_.contains(id) && !is_final(job->phase)) {
+    return fmt::format("a cancel was lost: {} is {}", id, phase_name(job->phase));
+  }
+  const auto events = store.events_after(id, 0, 100'000);
+  int64_t number = 0;
+  for (const auto& event : events->events) {
+    if (event.number != ++number) {
+      return fmt::format("a gap in the events: {} {} after {}", id, event.number, number - 1);
+    }
+  }
+  return number == 0 ? fmt::format("a job without events: {}", id) : "";
+}
+
+/// A sweep that was cancelled may not have made all of its jobs.
+std::string Invariants::end_of_sweep(coordinator::JobStore& store, coordinator::SweepStore& sweeps,
+                                     const std::string& id, size_t trials) const {
+  const auto sweep = sweeps.get(id);
+  if (!sweep) return fmt::format("an accepted sweep is lost: {}", id);
+  if (!is_final(sweep->phase)) {
+    return fmt::format("a sweep did not end: {} is {}", id, phase_name(sweep->phase));
+  }
+  const auto jobs = store.in_group(id);
+  const bool all = jobs->size() == trials;
+  if (!all && (jobs->size() > trials || sweep->phase != SweepPhase::kCancelled)) {
+    return fmt::format("a sweep ended without all its trials: {} {} of {}", id, jobs->size(),
+                       trials);
+  }
+  for (const JobRecord& job : *jobs) {
+    if (!is_final(job.phase)) {
+      return fmt::format("a trial outlived its sweep: {} is {}", job.id, phase_name(job.phase));
+    }
+    if (auto broken = end_of_job(store, job.id); !broken.empty()) return broken;
+  }
+  return "";
+}
+
+std::string Invariants::finally(coordinator::JobStore& store,
+                                coordinator::SweepStore& sweeps) const {
   for (const auto& [key, id] : accepted_) {
-    const auto job = store.get(id);
-    if (!job) return fmt::format("an accepted job is lost: {}", id);
-    if (!is_final(job->phase) && job->phase != JobPhase::kPaused) {
-      return fmt::format("a job did not end: {} is {}", id, phase_name(job->phase));
-    }
-    if (cancelled_.contains(id) && !is_final(job->phase)) {
-      return fmt::format("a cancel was lost: {} is {}", id, phase_name(job->phase));
-    }
-    const auto events = store.events_after(id, 0, 100'000);
-    int64_t number = 0;
-    for (const auto& event : events->events) {
-      if (event.number != ++number) {
-        return fmt::format("a gap in the events: {} {} after {}", id, event.number, number - 1);
-      }
-    }
-    if (number == 0) return fmt::format("a job without events: {}", id);
+    if (auto broken = end_of_job(store, id); !broken.empty()) return broken;
+  }
+  for (const auto& [id, trials] : sweeps_) {
+    if (auto broken = end_of_sweep(store, sweeps, id, trials); !broken.empty()) return broken;
   }
   return "";
 }

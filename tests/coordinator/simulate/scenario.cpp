@@ -69,6 +69,17 @@ Scenario draw_scenario(uint64_t seed, Breakage breakage) {
           {.kind = Wish::Kind::kResume, .at_ms = pause_ms + draws.between(1, 40'000), .job = job});
     }
   }
+  // From a stream of their own: the rest of a seed stays as it was without them.
+  Draws more(seed, 1);
+  scenario.crowd = more.chance(0.05);
+  if (more.chance(0.25)) {
+    const int64_t at_ms = more.between(1, kBusyMs);
+    scenario.wishes.push_back({.kind = Wish::Kind::kSweep, .at_ms = at_ms});
+    if (more.chance(0.2)) {
+      scenario.wishes.push_back(
+          {.kind = Wish::Kind::kCancelSweep, .at_ms = at_ms + more.between(1, 60'000)});
+    }
+  }
   return scenario;
 }
 
@@ -87,6 +98,7 @@ Scenario shrink(Scenario scenario, const Verdict& verdict) {
   try_value(scenario.loss, 0.0);
   try_value(scenario.repeat, 0.0);
   try_value(scenario.slowest_ms, int64_t{1});
+  try_value(scenario.crowd, false);
   remove_what_can_go(scenario.disturbances, still_fails);
   remove_what_can_go(scenario.wishes, still_fails);
   remove_what_can_go(scenario.disturbances, still_fails);

@@ -1,5 +1,7 @@
 #include "tests/coordinator/simulate/sim_agent.h"
 
+#include <fmt/format.h>
+
 #include <vector>
 
 #include "proto/wire_version.h"
@@ -175,6 +177,22 @@ bool SimAgent::members_hold(const GangKey& key, const Gang& gang) const {
   return true;
 }
 
+void SimAgent::tell_loss(const GangKey& key, const SimDisk::Run& run) {
+  if (!run.loss) return;
+  wire::Envelope envelope;
+  envelope.set_sequence(++sequence_);
+  auto& event = *envelope.mutable_rank_event();
+  event.set_job(key.first);
+  event.set_attempt(static_cast<uint64_t>(key.second));
+  event.set_number(static_cast<uint64_t>(run.step));
+  event.set_level("info");
+  event.set_type("metrics");
+  event.set_message("step");
+  event.set_data_json(fmt::format(R"({{"loss":{},"global_step/max_steps":"{}/{}"}})", *run.loss,
+                                  run.step, run.length));
+  send_(std::move(envelope));
+}
+
 void SimAgent::train(const GangKey& key, Gang& gang, int64_t now_ms) {
   if (gang.member) return;
   auto& run = disk_.runs[key.first];
@@ -188,6 +206,7 @@ void SimAgent::train(const GangKey& key, Gang& gang, int64_t now_ms) {
   if (fenced) return end(key, false, "conflict", "a later attempt has saved a checkpoint");
   run.step = run.step + 1;
   run.saved_by = key.second;
+  tell_loss(key, run);
   if (run.step >= run.length) end(key, true, "", "");
 }
 

@@ -18,11 +18,12 @@ using GangKey = std::pair<std::string, int64_t>;  ///< job, attempt
 /// What lies on the shared storage of the simulated fleet, and outlives every process.
 struct SimDisk {
   struct Run {
-    int64_t length = 1;       ///< Steps to do.
-    int64_t step = 0;         ///< Of the newest checkpoint.
-    int64_t saved_by = 0;     ///< Attempt that wrote it: an earlier one is refused.
-    double fails = 0.0;       ///< Chance per second that a rank dies.
-    bool user_error = false;  ///< The job itself is wrong: every attempt fails the same way.
+    int64_t length = 1;            ///< Steps to do.
+    int64_t step = 0;              ///< Of the newest checkpoint.
+    int64_t saved_by = 0;          ///< Attempt that wrote it: an earlier one is refused.
+    double fails = 0.0;            ///< Chance per second that a rank dies.
+    bool user_error = false;       ///< The job itself is wrong: every attempt fails the same way.
+    std::optional<double> loss{};  ///< What each step tells, once, whether it arrives or not.
     /// gang.json: the newest attempt that an agent took on, and how it ended.
     int64_t noted_attempt = 0;
     std::optional<wire::GangEnded> ended{};
@@ -80,6 +81,7 @@ class SimAgent {
   void stop(const wire::StopGang& order, int64_t now_ms);
   void reserve(const wire::ReserveSlots& order, int64_t now_ms);
   bool older_leader(uint64_t generation);
+  void tell_loss(const GangKey& key, const SimDisk::Run& run);
   void train(const GangKey& key, Gang& gang, int64_t now_ms);
   bool members_hold(const GangKey& key, const Gang& gang) const;
   void end(const GangKey& key, bool succeeded, const std::string& code, const std::string& why);

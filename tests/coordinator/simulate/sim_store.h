@@ -28,8 +28,11 @@ class SimStore : public JobStore {
     double lost_call = 0.0;    ///< Nothing was changed,
     double lost_answer = 0.0;  ///< or it was: the caller is told kUnavailable both times.
     bool away = false;
-    /// Broken on purpose: leaders are not fenced.
+    // Broken on purpose, see Breakage.
     bool no_leader_fence = false;
+    bool forgetful_sweep_stop = false;
+    /// Slots of the fleet; jobs that do not fit into what is free of them are hidden. 0: none is.
+    int64_t hides_beyond = 0;
   };
 
   /// Told of every job that changed: as it was and as it is.
@@ -38,6 +41,21 @@ class SimStore : public JobStore {
   SimStore(JobStore& shared, uint64_t seed, uint64_t stream, Watch watch)
       : shared_(shared), draws_(seed, stream), watch_(std::move(watch)) {}
   Faults& faults() { return faults_; }
+
+  /// Told of every job that a sweep stops.
+  void on_sweep_stop(std::function<void(const std::string&)> told) {
+    sweep_stop_ = std::move(told);
+  }
+  /// Makes a call, unless it or its answer gets lost.
+  template <typename Call>
+  auto call(Call made) -> decltype(made()) {
+    const bool lost = draws_.chance(faults_.lost_call);
+    const bool mute = draws_.chance(faults_.lost_answer);
+    if (faults_.away || lost) return fail(ErrorCode::kUnavailable, "the store does not answer");
+    auto answer = made();
+    if (mute) return fail(ErrorCode::kUnavailable, "the answer was lost");
+    return answer;
+  }
 
   Result<JobRecord> create(const JobRecord& job, const std::string& key) override {
     return call([&] { return shared_.create(job, key); });
@@ -52,7 +70,11 @@ class SimStore : public JobStore {
     return call([&] { return shared_.in_group(group); });
   }
   Result<std::vector<JobRecord>> queued() override {
-    return call([&] { return shared_.queued(); });
+    return call([&] {
+      auto jobs = shared_.queued();
+      if (faults_.hides_beyond > 0) std::erase_if(*jobs, does_not_fit());
+      return jobs;
+    });
   }
   Result<std::vector<JobRecord>> running() override {
     return call([&] { return shared_.running(); });
@@ -66,7 +88,10 @@ class SimStore : public JobStore {
   Result<JobRecord> request_stop(const std::string& id, StopReason reason,
                                  const std::string& message, int64_t leader) override {
     return changing(id, [&] {
-      return shared_.request_stop(id, reason, message, faults_.no_leader_fence ? 0 : leader);
+      if (reason == StopReason::kSweep && sweep_stop_) sweep_stop_(id);
+      const bool forgets = faults_.forgetful_sweep_stop && reason == StopReason::kSweep;
+      return shared_.request_stop(id, forgets ? StopReason::kPreempt : reason, message,
+                                  faults_.no_leader_fence ? 0 : leader);
     });
   }
   Result<JobRecord> resume(const std::string& id) override {
@@ -101,6 +126,13 @@ class SimStore : public JobStore {
   }
 
  private:
+  std::function<bool(const JobRecord&)> does_not_fit() {
+    int64_t free_slots = faults_.hides_beyond;
+    const auto running = shared_.running();
+    for (const JobRecord& job : *running) free_slots -= job.workers;
+    return [free_slots](const JobRecord& job) { return job.min_workers > free_slots; };
+  }
+
   template <typename Call>
   Result<JobRecord> changing(const std::string& id, Call made) {
     return call([&]() -> Result<JobRecord> {
@@ -112,19 +144,10 @@ class SimStore : public JobStore {
     });
   }
 
-  template <typename Call>
-  auto call(Call made) -> decltype(made()) {
-    const bool lost = draws_.chance(faults_.lost_call);
-    const bool mute = draws_.chance(faults_.lost_answer);
-    if (faults_.away || lost) return fail(ErrorCode::kUnavailable, "the store does not answer");
-    auto answer = made();
-    if (mute) return fail(ErrorCode::kUnavailable, "the answer was lost");
-    return answer;
-  }
-
   JobStore& shared_;
   Draws draws_;
   Watch watch_;
+  std::function<void(const std::string&)> sweep_stop_{};
   Faults faults_;
 };
 

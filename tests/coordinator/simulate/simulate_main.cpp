@@ -14,7 +14,10 @@ using namespace tunefleet::simulate;
 const std::map<std::string, Breakage> kBreakages{{"nothing", Breakage::kNone},
 
                                                  {"leader-fence", Breakage::kNoLeaderFence},
-                                                 {"careful-agents", Breakage::kCarelessAgents}};
+                                                 {"careful-agents", Breakage::kCarelessAgents},
+                                                 {"ageing", Breakage::kNoAgeing},
+                                                 {"reservation", Breakage::kNoReservation},
+                                                 {"sweep-stop", Breakage::kForgetfulSweepStop}};
 
 void print(const Scenario& scenario, const Verdict& verdict) {
   fmt::print("  seed {}, agents with {} slots, {} requests\n", scenario.seed,
@@ -24,6 +27,7 @@ void print(const Scenario& scenario, const Verdict& verdict) {
   for (const auto& each : scenario.disturbances) {
     fmt::print("  at {:.3f} s: {}\n", static_cast<double>(each.at_ms) / 1000, text_of(each));
   }
+  if (scenario.crowd) fmt::print("  then a wide job among a crowd of narrow ones\n");
   for (const auto& line : verdict.trace) fmt::print("  {}\n", line);
 }
 

@@ -26,14 +26,21 @@ std::string text_of(const Disturbance& disturbance);
 
 /// What a client asks, and when.
 struct Wish {
-  enum class Kind { kSubmit, kCancel, kPause, kResume };
+  enum class Kind { kSubmit, kCancel, kPause, kResume, kSweep, kCancelSweep };
   Kind kind = Kind::kSubmit;
   int64_t at_ms = 0;
-  int64_t job = 0;  ///< Number of the job.
+  int64_t job = 0;  ///< Number of the job, or of the sweep.
 };
 
 /// Invariants broken on purpose, to see that they are watched.
-enum class Breakage { kNone, kNoLeaderFence, kCarelessAgents };
+enum class Breakage {
+  kNone,
+  kNoLeaderFence,
+  kCarelessAgents,
+  kNoAgeing,           ///< Waiting gains a job nothing.
+  kNoReservation,      ///< A job that does not fit now is not seen by the planner.
+  kForgetfulSweepStop  ///< What a sweep stops is queued again, as if it were preempted.
+};
 
 /// Everything that happens in a run but the fate of single messages. Drawn from a seed, or
 /// shortened from what was drawn.
@@ -45,6 +52,9 @@ struct Scenario {
   double loss = 0.0;  ///< Of messages; also of calls to the store and of their answers.
   double repeat = 0.0;
   int64_t slowest_ms = 20;
+  /// After everything else: one job as wide as the fleet, of the lowest priority, among narrow ones
+  /// of the highest that keep coming, more than the fleet can do.
+  bool crowd = false;
   Breakage breakage = Breakage::kNone;
 };
 Scenario draw_scenario(uint64_t seed, Breakage breakage = Breakage::kNone);

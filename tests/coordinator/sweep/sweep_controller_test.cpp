@@ -46,10 +46,9 @@ TEST(SweepController, StopsThoseBehindTheCutAndSaysWhy) {
   std::vector<Trial> trials;
   for (const double loss : {5.0, 1.0, 4.0, 2.0, 3.0}) trials.push_back(running({{10, loss}}));
   const auto actions = decide(SweepPhase::kRunning, kPlan, trials);
-  EXPECT_THAT(actions.stop,
-              ElementsAre(TrialStop{0, "stopped by the sweep: rank 5 of 5 at step 10"},
-                          TrialStop{2, "stopped by the sweep: rank 4 of 5 at step 10"},
-                          TrialStop{4, "stopped by the sweep: rank 3 of 5 at step 10"}));
+  EXPECT_THAT(actions.stop, ElementsAre(TrialStop{0, "behind at step 10, rank 5 of 5"},
+                                        TrialStop{2, "behind at step 10, rank 4 of 5"},
+                                        TrialStop{4, "behind at step 10, rank 3 of 5"}));
 }
 
 TEST(SweepController, ComparesNobodyBeforeEtaHaveReachedTheRung) {
@@ -63,8 +62,7 @@ TEST(SweepController, ATrialPastARungIsNotComparedThereAnyMore) {
   const auto actions = decide(SweepPhase::kRunning, kPlan,
                               {running({{10, 9.0}, {30, 8.0}}), running({{10, 1.0}}),
                                running({{10, 2.0}}), running({{10, 3.0}})});
-  EXPECT_THAT(actions.stop,
-              ElementsAre(TrialStop{3, "stopped by the sweep: rank 3 of 4 at step 10"}));
+  EXPECT_THAT(actions.stop, ElementsAre(TrialStop{3, "behind at step 10, rank 3 of 4"}));
 }
 
 TEST(SweepController, AMeasurementBehindTheRungCountsForIt) {
@@ -103,7 +101,7 @@ TEST(SweepController, CancellingStopsWhatRunsAndMakesNothing) {
   Trial asked = running();
   asked.stopping = true;
   const auto actions = decide(SweepPhase::kCancelling, kPlan, {running(), asked, Trial{}});
-  EXPECT_THAT(actions.stop, ElementsAre(TrialStop{0, "stopped with its sweep"}));
+  EXPECT_THAT(actions.stop, ElementsAre(TrialStop{0, "the sweep was cancelled"}));
   EXPECT_THAT(actions.make, IsEmpty());
   EXPECT_FALSE(actions.move);
   const Trial ended{.made = true, .phase = JobPhase::kCancelled};

@@ -79,9 +79,11 @@ TEST_F(SweepReconcilerTest, StopsEarlyThenEndsWithTheBest) {
   // Losses 1 5 9 4 8 3 7 2 6: the best three are 0, 7 and 5.
   for (size_t i = 0; i < 9; ++i)
     EXPECT_EQ(job(i).cancel_requested(), i != 0 && i != 5 && i != 7) << i;
+  EXPECT_EQ(job(2).stop, StopReason::kSweep);
   const auto events = jobs_->events_before(id(2), 0, 1);
   ASSERT_TRUE(events);
-  EXPECT_EQ(events->events.at(0).message, "stopped by the sweep: rank 9 of 9 at step 10");
+  EXPECT_EQ(events->events.at(0).message,
+            "stopped by sweep ftsweep-a: behind at step 10, rank 9 of 9");
   for (size_t i = 0; i < 9; ++i) {
     if (job(i).cancel_requested()) end(i, JobPhase::kCancelled);
   }
@@ -119,6 +121,7 @@ TEST_F(SweepReconcilerTest, CancellingStopsEveryJob) {
   ASSERT_TRUE(sweeps_->move("ftsweep-a", SweepPhase::kCancelling));
   look();
   EXPECT_TRUE(job(0).cancel_requested());
+  EXPECT_EQ(job(0).stop, StopReason::kCancel) << "the user's doing, not the sweep's";
   EXPECT_EQ(job(8).phase, JobPhase::kCancelled);
   EXPECT_EQ(phase(), SweepPhase::kCancelling);
   end(0, JobPhase::kCancelled);

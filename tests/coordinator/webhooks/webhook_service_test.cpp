@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <fstream>
+#include <set>
 #include <thread>
 
 #include "coordinator/webhooks/webhook_signature.h"
@@ -35,6 +36,17 @@ class WebhookServiceTest : public testing::Test {
                    .value();
   }
   void SetUp() override { open(); }
+  /// Another process on the same directory.
+  std::unique_ptr<WebhookService> other_process(std::function<bool()> leads) {
+    OutboundPolicy policy;
+    EXPECT_TRUE(policy.allow("127.0.0.1"));
+    return WebhookService::start(store_, {.directory = directory_.path(),
+                                          .guard = OutboundGuard(policy),
+                                          .now_ms = [this] { return now_ms_.load(); },
+                                          .leads = std::move(leads),
+                                          .look_every = milliseconds(20)})
+        .value();
+  }
 
   WebhookEndpoint endpoint(const Receiver& receiver, const std::string& owner = "ann",
                            const std::vector<std::string>& types = kAllTypes) {
@@ -164,6 +176,30 @@ TEST_F(WebhookServiceTest, GoesOnAfterARestart) {
   EXPECT_THAT(jobs, testing::UnorderedElementsAre(first, first, second));
 }
 
+TEST_F(WebhookServiceTest, OneThatBeginsToLeadGoesOnFromTheDisk) {
+  Receiver receiver([](int n) { return n == 1 ? 500 : 200; });
+  std::atomic<bool> leads{false};
+  auto other = other_process([&leads] { return leads.load(); });
+  endpoint(receiver);  // Made here, after the other has started.
+  const auto first = cancelled_job();
+  wait_for_requests(receiver, 1);
+  wait_until([&] { return attempts() == 1; });
+  std::this_thread::sleep_for(milliseconds(100));
+  EXPECT_EQ(receiver.requests().size(), 1u) << "the one that does not lead tells nothing";
+  service_.reset();
+  const auto second = cancelled_job();  // While nobody leads.
+  leads = true;
+  now_ms_ += 3'600'000;
+  wait_for_requests(receiver, 3);
+  wait_for_empty_outbox();
+  std::set<std::string> told;
+  for (const auto& request : receiver.requests()) {
+    told.insert(json::parse(request.body).at("data").at("id").get<std::string>());
+  }
+  EXPECT_EQ(told, (std::set<std::string>{first, second}));
+  EXPECT_EQ(receiver.requests().size(), 3u) << "the first one twice, the second once";
+}
+
 TEST_F(WebhookServiceTest, TellsOnlyWhatWasAskedForAndOnlyItsOwner) {
   Receiver receiver;
   Receiver of_bob;
@@ -176,6 +212,19 @@ TEST_F(WebhookServiceTest, TellsOnlyWhatWasAskedForAndOnlyItsOwner) {
   EXPECT_EQ(json::parse(of_bob.requests().at(0).body)["data"]["id"], job);
   EXPECT_EQ(of_bob.requests().size(), 1u);
   EXPECT_TRUE(receiver.requests().empty());
+}
+
+TEST_F(WebhookServiceTest, AStopByASweepIsNotTold) {
+  Receiver receiver;
+  endpoint(receiver);
+  const auto stopped = make_job();
+  ASSERT_TRUE(store_.request_stop(stopped, StopReason::kSweep, "behind", 0));
+  const auto cancelled = make_job();
+  ASSERT_TRUE(store_.request_stop(cancelled, StopReason::kCancel, "", 0));
+  wait_for_requests(receiver, 1);
+  wait_for_empty_outbox();
+  EXPECT_EQ(json::parse(receiver.requests().at(0).body)["data"]["id"], cancelled);
+  EXPECT_EQ(receiver.requests().size(), 1u);
 }
 
 TEST_F(WebhookServiceTest, TellsNothingThatEndedBeforeTheEndpointWasMade) {

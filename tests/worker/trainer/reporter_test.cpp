@@ -29,10 +29,7 @@ struct KeyPair {
 class ReporterTest : public testing::Test {
  protected:
   ReporterTest() : context_(1), socket_(context_, zmq::socket_type::router) {
-    socket_.set(zmq::sockopt::linger, 0);
-    socket_.set(zmq::sockopt::curve_server, true);
-    socket_.set(zmq::sockopt::curve_secretkey, std::string(server_.secret.data()));
-    socket_.bind("tcp://127.0.0.1:*");
+    bind(socket_);
     std::string name = (std::filesystem::temp_directory_path() / "tunefleet-keys-XXXXXX").string();
     directory_ = mkdtemp(name.data());
     const auto keys = directory_ / "node.json";
@@ -50,10 +47,17 @@ class ReporterTest : public testing::Test {
     std::filesystem::remove_all(directory_);
   }
 
-  /// The next message, within five seconds.
-  std::optional<wire::Envelope> next() {
+  void bind(zmq::socket_t& socket) {
+    socket.set(zmq::sockopt::linger, 0);
+    socket.set(zmq::sockopt::curve_server, true);
+    socket.set(zmq::sockopt::curve_secretkey, std::string(server_.secret.data()));
+    socket.bind("tcp://127.0.0.1:*");
+  }
+
+  /// The next message, within `limit`.
+  std::optional<wire::Envelope> next(std::chrono::milliseconds limit = 5000ms) {
     zmq::pollitem_t item{socket_.handle(), 0, ZMQ_POLLIN, 0};
-    if (zmq::poll(&item, 1, 5000ms) == 0) return std::nullopt;
+    if (zmq::poll(&item, 1, limit) == 0) return std::nullopt;
     zmq::message_t body;
     (void)socket_.recv(peer_);
     (void)socket_.recv(body);
@@ -132,6 +136,37 @@ TEST_F(ReporterTest, WhatWasToldIsSentAgainUntilAcknowledged) {
   (*reporter)->finish(4000ms);
   EXPECT_LT(std::chrono::steady_clock::now() - start, 3s)
       << "all is acknowledged: nothing to wait for";
+}
+
+TEST_F(ReporterTest, ReportsToTheCoordinatorThatHasTakenOver) {
+  zmq::socket_t second(context_, zmq::socket_type::router);
+  bind(second);
+  const std::string endpoints =
+      environment_["TUNEFLEET_RANK_ENDPOINT"] + "," + second.get(zmq::sockopt::last_endpoint);
+  setenv("TUNEFLEET_RANK_ENDPOINT", endpoints.c_str(), 1);
+  auto reporter = make_reporter(0, 1);
+  ASSERT_TRUE(reporter) << reporter.error().message;
+  ASSERT_TRUE(next_that([](const auto& e) { return e.has_rank_beat(); }));
+  (*reporter)->tell({"info", "metrics", "told to the first", {}});
+  ASSERT_TRUE(next_that([](const auto& e) { return e.has_rank_event(); })) << "not acknowledged";
+  std::swap(socket_, second);
+  EXPECT_FALSE(next(0ms)) << "while the first one leads";
+  second.close();
+  (*reporter)->tell({"info", "metrics", "told to nobody", {}});
+  (*reporter)->update({.phase = "training", .step = 7});
+  std::map<uint64_t, std::string> told;
+  bool beat = false;
+  for (int i = 0; i < 50 && (told.size() < 2 || !beat); ++i) {
+    const auto envelope = next();
+    ASSERT_TRUE(envelope) << "nothing comes to the second one";
+    if (envelope->has_rank_beat() && envelope->rank_beat().step() == 7) beat = true;
+    if (!envelope->has_rank_event()) continue;
+    told[envelope->rank_event().number()] = envelope->rank_event().message();
+    acknowledge(envelope->sequence());
+  }
+  EXPECT_EQ(told,
+            (std::map<uint64_t, std::string>{{1, "told to the first"}, {2, "told to nobody"}}));
+  EXPECT_TRUE(beat);
 }
 
 TEST_F(ReporterTest, WithoutACoordinatorNothingHangs) {

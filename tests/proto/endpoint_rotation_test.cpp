@@ -1,8 +1,8 @@
+#include "proto/endpoint_rotation.h"
+
 #include <gtest/gtest.h>
 
-#include "worker/agent/coordinator_link.h"
-
-namespace tunefleet::agent {
+namespace tunefleet {
 namespace {
 
 TEST(EndpointRotation, StaysWithItsOnlyAddress) {
@@ -23,6 +23,13 @@ TEST(EndpointRotation, GoesOnAfterFiveSecondsWithoutAConnectionAndRoundAgain) {
   EXPECT_EQ(rotation.current(), "tcp://a:1");
 }
 
+TEST(EndpointRotation, AnAddressThatIsNamedTwiceCountsOnce) {
+  EndpointRotation rotation("tcp://b:2,tcp://a:1,tcp://b:2,tcp://a:1", 2'000);
+  EXPECT_EQ(rotation.all(), (std::vector<std::string>{"tcp://b:2", "tcp://a:1"}));
+  EXPECT_FALSE(rotation.moves_on(false, 0));
+  EXPECT_TRUE(rotation.moves_on(false, 2'000)) << "its own patience";
+}
+
 TEST(EndpointRotation, AConnectionStartsTheTimeAnew) {
   EndpointRotation rotation("tcp://a:1,tcp://b:2");
   EXPECT_FALSE(rotation.moves_on(false, 0));
@@ -33,4 +40,4 @@ TEST(EndpointRotation, AConnectionStartsTheTimeAnew) {
 }
 
 }  // namespace
-}  // namespace tunefleet::agent
+}  // namespace tunefleet

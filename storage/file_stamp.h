@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 
-namespace tunefleet::coordinator {
+namespace tunefleet::storage {
 
 /// Tells whether a file was replaced since it was last read: a rename gives the name another inode.
 /// All zero for a file that is not there.
@@ -16,4 +16,4 @@ struct FileStamp {
   bool operator==(const FileStamp&) const = default;
 };
 
-}  // namespace tunefleet::coordinator
+}  // namespace tunefleet::storage

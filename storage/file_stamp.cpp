@@ -1,8 +1,8 @@
-#include "coordinator/api/file_stamp.h"
+#include "storage/file_stamp.h"
 
 #include <sys/stat.h>
 
-namespace tunefleet::coordinator {
+namespace tunefleet::storage {
 
 FileStamp FileStamp::of(const std::filesystem::path& path) {
   struct stat status {};
@@ -12,4 +12,4 @@ FileStamp FileStamp::of(const std::filesystem::path& path) {
           .bytes = status.st_size};
 }
 
-}  // namespace tunefleet::coordinator
+}  // namespace tunefleet::storage
