@@ -10,8 +10,9 @@
 namespace tunefleet::coordinator {
 namespace {
 
-/// While the server works on what one carries, the next batch gathers for the other.
-constexpr size_t kConnections = 2;
+/// While the server works on what one carries, the next batch gathers for another; and a large
+/// answer holds up only those on its own.
+constexpr size_t kConnections = 4;
 constexpr size_t kCallsAtOnce = 256;
 
 timeval to_timeval(std::chrono::milliseconds duration) {
@@ -186,9 +187,6 @@ void RedisPool::send_with_others(Call& own) {
   const auto calls = take_calls(own);
   send(calls);
   if (Call* next = next_sender()) next->tell(Turn::kSend);
-  for (Call* call : calls) {
-    if (call != &own) call->tell(Turn::kDone);
-  }
 }
 
 std::vector<RedisPool::Call*> RedisPool::take_calls(Call& own) {
@@ -213,11 +211,11 @@ RedisPool::Call* RedisPool::next_sender() {
   return next;
 }
 
-/// Gives each of `calls` its result.
+/// Gives each of `calls` its result, and tells those behind the first, which is the sender's own.
 void RedisPool::send(const std::vector<Call*>& calls) {
   size_t answered = 0;
   const auto fail_rest = [&](const Error& error) {
-    for (; answered < calls.size(); ++answered) calls[answered]->result.emplace(fail(error));
+    for (; answered < calls.size(); ++answered) settle(calls, answered, fail(error));
   };
   if (rests()) return fail_rest(unreachable("no answer in time a moment ago").value());
   // Connections that were idle may all be of a server that is gone; a fresh one gives the true
@@ -242,13 +240,19 @@ void RedisPool::send(const std::vector<Call*>& calls) {
   }
 }
 
+/// After this the call may be gone, unless it is the first.
+void RedisPool::settle(const std::vector<Call*>& calls, size_t index, Result<RedisReply> result) {
+  calls[index]->result.emplace(std::move(result));
+  if (index > 0) calls[index]->tell(Turn::kDone);
+}
+
 /// Sends those that have no answer yet; how many of all have one then.
 size_t RedisPool::send_on(redisContext& context, const std::vector<Call*>& calls, size_t answered) {
   for (size_t i = answered; i < calls.size(); ++i) append(&context, calls[i]->text);
   while (answered < calls.size()) {
     RedisReply reply = next_reply(&context);
     if (!reply) break;
-    calls[answered++]->result.emplace(understood(std::move(reply)));
+    settle(calls, answered++, understood(std::move(reply)));
   }
   return answered;
 }

@@ -72,6 +72,7 @@ class RedisPool {
   std::vector<Call*> take_calls(Call& own);
   Call* next_sender();
   void send(const std::vector<Call*>& calls);
+  static void settle(const std::vector<Call*>& calls, size_t index, Result<RedisReply> result);
   size_t send_on(redisContext& context, const std::vector<Call*>& calls, size_t answered);
   bool rests();
   Result<Context> connect() const;
