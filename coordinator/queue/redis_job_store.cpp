@@ -25,6 +25,7 @@ constexpr char kQueuedKey[] = "tf:queued";
 constexpr char kRunningKey[] = "tf:running";
 constexpr char kLeaderKey[] = "tf:leader";
 constexpr char kRequeuedKey[] = "tf:requeued";
+constexpr char kRequeuesKey[] = "tf:requeues";
 /// Fewer than prelude.lua keeps.
 constexpr size_t kManyRequeued = 9'000;
 
@@ -285,17 +286,23 @@ Result<std::vector<std::string>> RedisJobStore::waiting_ids() {
   return ids;
 }
 
-/// Forgets the jobs that came back to the queue since it was last asked.
+/// Forgets the jobs that came back to the queue since it was last asked; all of them when that is
+/// not to be known: too many came back, or the server has lost what it had counted.
 Status RedisJobStore::forget_requeued() {
-  const auto reply = redis_.command(
-      {"ZRANGEBYSCORE", kRequeuedKey, fmt::format("({}", newest_requeue_), "+inf", "WITHSCORES"});
-  if (!reply) return fail(reply.error());
-  if ((*reply)->type == REDIS_REPLY_ERROR) return fail(ErrorCode::kInternal, text_of(**reply));
-  const size_t count = (*reply)->elements;
-  if (count / 2 >= kManyRequeued) waiting_.forget_all();  // Older ones may be gone from the list.
-  for (size_t i = 0; i + 1 < count; i += 2) {
-    waiting_.forget(text_of(*(*reply)->element[i]));
-    newest_requeue_ = number_of_entry(text_of(*(*reply)->element[i + 1]));
+  const auto replies = redis_.commands(
+      {{"GET", kRequeuesKey},
+       {"ZRANGEBYSCORE", kRequeuedKey, fmt::format("({}", newest_requeue_), "+inf", "WITHSCORES"}});
+  for (const auto& reply : replies) {
+    if (!reply) return fail(reply.error());
+    if ((*reply)->type == REDIS_REPLY_ERROR) return fail(ErrorCode::kInternal, text_of(**reply));
+  }
+  const bool lost = number_of_entry(text_of(**replies[0])) < newest_requeue_;
+  const redisReply& requeued = **replies[1];
+  if (lost) newest_requeue_ = 0;
+  if (lost || requeued.elements / 2 >= kManyRequeued) waiting_.forget_all();
+  for (size_t i = 0; i + 1 < requeued.elements; i += 2) {
+    waiting_.forget(text_of(*requeued.element[i]));
+    newest_requeue_ = number_of_entry(text_of(*requeued.element[i + 1]));
   }
   return {};
 }

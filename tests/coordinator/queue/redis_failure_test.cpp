@@ -90,6 +90,25 @@ TEST(RedisJobStores, SeeWhatAnotherProcessHasPutBackIntoTheQueue) {
   EXPECT_EQ(queued->at(1).attempt, 1) << "it left and came back between two readings";
 }
 
+TEST(RedisJobStores, ReadTheQueueAnewWhenTheServerHasLostItsCount) {
+  RedisServer redis;
+  const auto store = open_redis_job_store(redis.url());
+  ASSERT_TRUE(store);
+  ASSERT_TRUE((*store)->create(JobRecord{.id = "ftjob-a", .phase = JobPhase::kQueued}, ""));
+  for (int64_t attempt = 0; attempt < 2; ++attempt) {
+    ASSERT_TRUE(
+        (*store)->transition("ftjob-a", attempt, JobPhase::kQueued, JobPhase::kRunning, {}));
+    ASSERT_TRUE(
+        (*store)->transition("ftjob-a", attempt + 1, JobPhase::kRunning, JobPhase::kQueued, {}));
+  }
+  ASSERT_EQ((*store)->queued()->at(0).attempt, 2);
+  RedisPool pool(*parse_redis_url(redis.url()));
+  const auto lost = pool.commands(
+      {{"DEL", "tf:requeues", "tf:requeued"}, {"HSET", "tf:{ftjob-a}:job", "attempt", "1"}});
+  for (const auto& reply : lost) ASSERT_TRUE(reply);
+  EXPECT_EQ((*store)->queued()->at(0).attempt, 1) << "an older copy of the data took over";
+}
+
 TEST(RedisJobStores, ReadTheQueueAnewWhenTooManyCameBackToKnowThemAll) {
   RedisServer redis;
   const auto store = open_redis_job_store(redis.url());
