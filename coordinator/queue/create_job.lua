@@ -1,28 +1,31 @@
 -- Stores a new job with its first event, unless the owner's idempotency key made one already.
--- KEYS: job, events, sequence, created, created of the owner, queued, idempotency, group
+-- KEYS: job, events, created of the owner, idempotency, group
 -- ARGV: call, id, owner, phase, priority, message, idempotency window in ms (0: no key), group, then pairs of field
 --       and value
-local job, events, sequence, created, created_of_owner, queued, idempotency, group_index = unpack(KEYS)
+-- Answers the time, and the whole job when an earlier call made it.
+local job, events, created_of_owner, idempotency, group_index = unpack(KEYS)
+local sequence, created, queued = 'tf:sequence', 'tf:created', 'tf:queued'
 local call, id, owner, phase, priority, message, window, group = unpack(ARGV)
 
 if window ~= '0' then
   local earlier = redis.call('GET', idempotency)
   if earlier then
-    return done('tf:{' .. earlier .. '}:job')
+    return {'ok', redis.call('HGETALL', 'tf:{' .. earlier .. '}:job')}
   end
 end
 if redis.call('EXISTS', job) == 1 then
-  if called_before(job, call) then
-    return done(job)
+  if has_call(redis.call('HGET', job, 'calls'), call) then
+    return {'ok', redis.call('HGETALL', job)}
   end
   return refuse('conflict', 'there is a job of that id: ' .. id)
 end
 
 local now = number_text(now_ms())
-local number = redis.call('INCR', sequence)
-redis.call('HSET', job, 'id', id, 'owner', owner, 'phase', phase, 'attempt', '0', 'priority', priority,
-           'group', group, 'stop', 'none', 'created_at_ms', now, 'queued_at_ms', phase == 'queued' and now or '',
-           'sequence', number, 'calls', ' ' .. call, 'events', '1', unpack(ARGV, 9))
+local number = number_text(redis.call('INCR', sequence))
+-- First what every step reads: a small hash is searched from its beginning.
+redis.call('HSET', job, 'phase', phase, 'attempt', '0', 'stop', 'none', 'calls', ' ' .. call, 'workers', '1',
+           'sequence', number, 'priority', priority, 'events', '1', 'id', id, 'owner', owner, 'group', group,
+           'created_at_ms', now, 'queued_at_ms', phase == 'queued' and now or '', unpack(ARGV, 9))
 redis.call('ZADD', created, number, id)
 redis.call('ZADD', created_of_owner, number, id)
 if group ~= '' then

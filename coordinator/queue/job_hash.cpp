@@ -14,14 +14,11 @@ class FieldReader {
  public:
   explicit FieldReader(const HashFields& fields) : fields_(fields) {}
 
-  std::string text(const std::string& name) const {
-    const auto found = fields_.find(name);
-    return found == fields_.end() ? std::string() : found->second;
-  }
+  std::string text(std::string_view name) const { return std::string(view(name)); }
 
   /// Absent or empty is 0.
-  int64_t number(const std::string& name) {
-    const std::string value = text(name);
+  int64_t number(std::string_view name) {
+    const std::string_view value = view(name);
     if (value.empty()) return 0;
     int64_t number = 0;
     const char* end = value.data() + value.size();
@@ -31,8 +28,8 @@ class FieldReader {
   }
 
   /// Absent or empty is null.
-  nlohmann::json json(const std::string& name) {
-    const std::string value = text(name);
+  nlohmann::json json(std::string_view name) {
+    const std::string_view value = view(name);
     if (value.empty()) return nullptr;
     auto parsed = nlohmann::json::parse(value, nullptr, false);
     if (!parsed.is_discarded()) return parsed;
@@ -41,30 +38,35 @@ class FieldReader {
   }
 
   /// A list of texts; absent is none.
-  std::vector<std::string> texts(const std::string& name) {
+  std::vector<std::string> texts(std::string_view name) {
     std::vector<std::string> list;
     const nlohmann::json value = json(name);
     for (const auto& item : value) {
       if (item.is_string()) list.push_back(item.get<std::string>());
     }
-    if (!value.is_null() && list.size() != value.size()) note(name, text(name));
+    if (!value.is_null() && list.size() != value.size()) note(name, view(name));
     return list;
   }
 
   /// What was made of the field, or a default and a note.
   template <typename T>
-  T checked(const std::string& name, Result<T> value) {
+  T checked(std::string_view name, Result<T> value) {
     if (value) return *std::move(value);
-    note(name, text(name));
+    note(name, view(name));
     return T{};
   }
 
-  void note(const std::string& name, const std::string& value) {
+  void note(std::string_view name, std::string_view value) {
     if (problem_.empty()) problem_ = fmt::format("{} = {}", name, value.substr(0, 80));
   }
   const std::string& problem() const { return problem_; }
 
  private:
+  std::string_view view(std::string_view name) const {
+    const auto found = fields_.find(name);
+    return found == fields_.end() ? std::string_view() : found->second;
+  }
+
   const HashFields& fields_;
   std::string problem_;
 };
@@ -110,34 +112,35 @@ Result<JobRecord> job_from_hash(const HashFields& fields) {
               fmt::format("stored job cannot be read: {}, {}", job.id, reader.problem()));
 }
 
-HashFields changed_fields(JobPhase to, const TransitionChange& change) {
-  HashFields fields;
+std::vector<std::pair<std::string, std::string>> changed_fields(JobPhase to,
+                                                                const TransitionChange& change) {
+  std::vector<std::pair<std::string, std::string>> fields;
   const auto set_number = [&fields](const char* name, const auto& value) {
-    if (value) fields[name] = std::to_string(static_cast<int64_t>(*value));
+    if (value) fields.emplace_back(name, std::to_string(static_cast<int64_t>(*value)));
   };
   const auto set_json = [&fields](const char* name, const auto& value) {
-    if (value) fields[name] = json_text(*value);
+    if (value) fields.emplace_back(name, json_text(*value));
   };
   if (change.placement && to == JobPhase::kRunning) {
-    fields["placement"] = json_text(to_json(*change.placement));
-    fields["workers"] = std::to_string(ranks_of(*change.placement));
+    fields.emplace_back("placement", json_text(to_json(*change.placement)));
+    fields.emplace_back("workers", std::to_string(ranks_of(*change.placement)));
   }
   set_number("not_before_ms", change.not_before_ms);
   set_number("half_batch", change.half_batch);
   set_json("failure", change.failure);
   set_json("result", change.result);
   if (change.excluded_hosts) {
-    fields["excluded_hosts"] = json_text(nlohmann::json(*change.excluded_hosts));
+    fields.emplace_back("excluded_hosts", json_text(nlohmann::json(*change.excluded_hosts)));
   }
   if (change.failures) {
-    fields["failures_infrastructure"] = std::to_string(change.failures->infrastructure);
-    fields["failures_node"] = std::to_string(change.failures->node);
-    fields["failures_memory"] = std::to_string(change.failures->memory);
-    fields["failures_since_ms"] = std::to_string(change.failures->since_ms);
+    fields.emplace_back("failures_infrastructure", std::to_string(change.failures->infrastructure));
+    fields.emplace_back("failures_node", std::to_string(change.failures->node));
+    fields.emplace_back("failures_memory", std::to_string(change.failures->memory));
+    fields.emplace_back("failures_since_ms", std::to_string(change.failures->since_ms));
   }
   if (change.error) {
-    fields["error_code"] = error_code_name(change.error->code);
-    fields["error_message"] = change.error->message;
+    fields.emplace_back("error_code", error_code_name(change.error->code));
+    fields.emplace_back("error_message", change.error->message);
   }
   return fields;
 }

@@ -3,6 +3,9 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "coordinator/queue/job_record.h"
 #include "coordinator/queue/job_store.h"
@@ -10,14 +13,16 @@
 
 namespace tunefleet::coordinator {
 
-/// The fields of a Redis hash, or of a stream entry. See redis.md for their names.
-using HashFields = std::map<std::string, std::string>;
+/// The fields of a Redis hash, or of a stream entry, borrowed from Redis' answer. See redis.md for
+/// their names.
+using HashFields = std::map<std::string_view, std::string_view>;
 
 /// Reads a job from the hash `tf:{<id>}:job`. kDataLoss names the field that cannot be read.
 Result<JobRecord> job_from_hash(const HashFields& fields);
 
 /// What a transition to `to` writes into the hash beside the phase.
-HashFields changed_fields(JobPhase to, const TransitionChange& change);
+std::vector<std::pair<std::string, std::string>> changed_fields(JobPhase to,
+                                                                const TransitionChange& change);
 
 /// Reads the hash `tf:leader`.
 Result<Leadership> leadership_from_hash(const HashFields& fields);

@@ -1,9 +1,10 @@
 #include "coordinator/queue/job_rules.h"
 
 #include <fmt/format.h>
+#include <sys/random.h>
 
+#include <array>
 #include <charconv>
-#include <random>
 
 namespace tunefleet::coordinator {
 namespace {
@@ -201,10 +202,17 @@ Result<Placement> placement_from_json(const nlohmann::json& value) {
 std::string new_job_id() {
   static constexpr std::string_view kAlphabet =
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-  std::random_device source;
-  std::uniform_int_distribution<size_t> pick(0, kAlphabet.size() - 1);
+  constexpr size_t kCharacters = 24;
   std::string id(kJobPrefix);
-  for (int i = 0; i < 24; ++i) id += kAlphabet[pick(source)];
+  while (id.size() < kJobPrefix.size() + kCharacters) {
+    std::array<unsigned char, 2 * kCharacters> drawn{};
+    // One call for all: std::random_device takes microseconds for each number.
+    if (::getrandom(drawn.data(), drawn.size(), 0) < 0) continue;  // A signal came.
+    for (const unsigned char byte : drawn) {
+      if (id.size() == kJobPrefix.size() + kCharacters) break;
+      if (const size_t pick = byte & 63U; pick < kAlphabet.size()) id += kAlphabet[pick];
+    }
+  }
   return id;
 }
 

@@ -29,6 +29,13 @@ struct TransitionChange {
   nlohmann::json event_data{};
 };
 
+/// Where a transition has left a job. What else it changed its caller gave, or asks get() for.
+struct JobStanding {
+  JobPhase phase = JobPhase::kQueued;
+  int64_t attempt = 0;
+  StopReason stop = StopReason::kNone;
+};
+
 /// The right to act for the fleet, until `until_ms` by the store's clock.
 struct Leadership {
   int64_t generation = 0;  ///< Counted up each time another process leads.
@@ -62,15 +69,17 @@ class JobStore {
                                int64_t limit) = 0;
   /// The jobs of a sweep, oldest first; none for an unknown one.
   virtual Result<std::vector<JobRecord>> in_group(const std::string& group) = 0;
-  /// Jobs waiting: priority, then age; of spec and request what for_plan() keeps. Not of one moment.
+  /// Jobs waiting: priority, then age; of spec and request what for_plan() keeps. Not of one
+  /// moment.
   virtual Result<std::vector<JobRecord>> queued() = 0;
+  /// Oldest first. Not of one moment.
   virtual Result<std::vector<JobRecord>> running() = 0;
 
   /// Moves `id` from `from` to `to` if it is in `from` and its attempt is `attempt`; kConflict
   /// otherwise, and for a job that is to be cancelled or paused and would be queued again. queued
-  /// -> running increments the attempt and returns the new record.
-  virtual Result<JobRecord> transition(const std::string& id, int64_t attempt, JobPhase from,
-                                       JobPhase to, const TransitionChange& change) = 0;
+  /// -> running increments the attempt.
+  virtual Result<JobStanding> transition(const std::string& id, int64_t attempt, JobPhase from,
+                                         JobPhase to, const TransitionChange& change) = 0;
   /// Asks a job to stop; `reason` is not kNone, `message` is told in the event log (empty: the
   /// usual words). Cancel and pause of a job that does not run happen at once; of one that runs
   /// when its gang has stopped. Asking twice, or for something weaker than before, changes nothing.

@@ -30,8 +30,8 @@ class MemoryJobStore : public JobStore {
   Result<JobPage> list(const std::string& owner, const std::string& after, int64_t limit) override;
   Result<std::vector<JobRecord>> queued() override;
   Result<std::vector<JobRecord>> running() override;
-  Result<JobRecord> transition(const std::string& id, int64_t attempt, JobPhase from, JobPhase to,
-                               const TransitionChange& change) override;
+  Result<JobStanding> transition(const std::string& id, int64_t attempt, JobPhase from, JobPhase to,
+                                 const TransitionChange& change) override;
   Result<std::vector<JobRecord>> in_group(const std::string& group) override;
   Result<JobRecord> request_stop(const std::string& id, StopReason reason,
                                  const std::string& message, int64_t leader) override;
@@ -213,8 +213,9 @@ Status MemoryJobStore::check_leader(int64_t generation) const {
                           leadership_.generation, generation));
 }
 
-Result<JobRecord> MemoryJobStore::transition(const std::string& id, int64_t attempt, JobPhase from,
-                                             JobPhase to, const TransitionChange& change) {
+Result<JobStanding> MemoryJobStore::transition(const std::string& id, int64_t attempt,
+                                               JobPhase from, JobPhase to,
+                                               const TransitionChange& change) {
   const std::lock_guard lock(mutex_);
   const auto found = find(id);
   if (!found) return fail(found.error());
@@ -226,7 +227,8 @@ Result<JobRecord> MemoryJobStore::transition(const std::string& id, int64_t atte
   tell(**found, change.event_level,
        change.event_message.empty() ? std::string(default_event_message(to)) : change.event_message,
        change.event_data);
-  return (*found)->record;
+  const JobRecord& job = (*found)->record;
+  return JobStanding{.phase = job.phase, .attempt = job.attempt, .stop = job.stop};
 }
 
 Result<JobRecord> MemoryJobStore::keep(StoredJob& stored, Result<Asked> asked) {

@@ -2,9 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <array>
 #include <cerrno>
-#include <charconv>
 #include <csignal>
 #include <string_view>
 #include <utility>
@@ -12,6 +10,8 @@
 namespace tunefleet::coordinator {
 namespace {
 
+/// While the server works on what one carries, the next batch gathers for another; and a large
+/// answer holds up only those on its own.
 constexpr size_t kConnections = 4;
 constexpr size_t kCallsAtOnce = 256;
 
@@ -20,15 +20,29 @@ timeval to_timeval(std::chrono::milliseconds duration) {
           .tv_usec = static_cast<suseconds_t>(duration.count() % 1000 * 1000)};
 }
 
-/// Puts a command where next_reply() sends it from.
-void append(redisContext* context, const std::vector<std::string>& words) {
-  std::vector<const char*> texts;
-  std::vector<size_t> sizes;
+/// A command as it goes over the wire (RESP: an array of bulk strings).
+std::string wire_text(const std::vector<std::string>& words) {
+  size_t size = 16;
+  for (const auto& word : words) size += word.size() + 16;
+  std::string text;
+  text.reserve(size);
+  const auto put_count = [&text](char kind, size_t count) {
+    text += kind;
+    text += std::to_string(count);
+    text += "\r\n";
+  };
+  put_count('*', words.size());
   for (const auto& word : words) {
-    texts.push_back(word.data());
-    sizes.push_back(word.size());
+    put_count('$', word.size());
+    text += word;
+    text += "\r\n";
   }
-  redisAppendCommandArgv(context, static_cast<int>(words.size()), texts.data(), sizes.data());
+  return text;
+}
+
+/// Puts a command where next_reply() sends it from.
+void append(redisContext* context, const std::string& text) {
+  redisAppendFormattedCommand(context, text.data(), text.size());
 }
 
 /// Null when the connection is of no more use.
@@ -39,7 +53,7 @@ RedisReply next_reply(redisContext* context) {
 }
 
 RedisReply run(redisContext* context, const std::vector<std::string>& words) {
-  append(context, words);
+  append(context, wire_text(words));
   return next_reply(context);
 }
 
@@ -47,64 +61,7 @@ bool timed_out(const redisContext& context) {
   return context.err == REDIS_ERR_IO && (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
-Result<int> number_between(std::string_view text, int low, int high) {
-  int number = 0;
-  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || stop != text.data() + text.size() || number < low || number > high) {
-    return fail(ErrorCode::kInvalidArgument, std::string(text));
-  }
-  return number;
-}
-
-tl::unexpected<Error> bad_url(const std::string& name) {
-  return fail(ErrorCode::kInvalidArgument,
-              fmt::format("bad Redis address, write unix:///path/redis.sock or "
-                          "redis://host:port/database: {}",
-                          name));
-}
-
-/// The part after redis://: [[user]:password@]host[:port][/database].
-Result<RedisAddress> parse_tcp(std::string_view rest) {
-  RedisAddress address;
-  if (const auto at = rest.rfind('@'); at != rest.npos) {
-    const auto login = rest.substr(0, at);
-    const auto colon = login.find(':');
-    address.user = colon == login.npos ? "" : login.substr(0, colon);
-    address.password = colon == login.npos ? login : login.substr(colon + 1);
-    rest.remove_prefix(at + 1);
-  }
-  address.name = fmt::format("redis://{}", rest);
-  if (const auto slash = rest.find('/'); slash != rest.npos) {
-    if (slash + 1 < rest.size()) {
-      const auto database = number_between(rest.substr(slash + 1), 0, 1 << 20);
-      if (!database) return bad_url(address.name);
-      address.database = *database;
-    }
-    rest = rest.substr(0, slash);
-  }
-  if (const auto colon = rest.rfind(':'); colon != rest.npos) {
-    const auto port = number_between(rest.substr(colon + 1), 1, 65535);
-    if (!port) return bad_url(address.name);
-    address.port = *port;
-    rest = rest.substr(0, colon);
-  }
-  if (rest.empty()) return bad_url(address.name);
-  address.host = rest;
-  return address;
-}
-
 }  // namespace
-
-Result<RedisAddress> parse_redis_url(const std::string& url) {
-  constexpr std::string_view kUnix = "unix://";
-  constexpr std::string_view kTcp = "redis://";
-  if (url.starts_with(kTcp)) return parse_tcp(std::string_view(url).substr(kTcp.size()));
-  if (!url.starts_with(kUnix) || url.size() == kUnix.size()) return bad_url(url);
-  RedisAddress address;
-  address.name = url;
-  address.socket_path = url.substr(kUnix.size());
-  return address;
-}
 
 RedisPool::RedisPool(RedisAddress address, RedisTimeouts timeouts)
     : address_(std::move(address)), timeouts_(timeouts) {
@@ -171,47 +128,94 @@ bool RedisPool::rests() {
   return std::chrono::steady_clock::now() < resting_until_;
 }
 
-Result<RedisReply> RedisPool::command(const std::vector<std::string>& words) {
-  if (rests()) return unreachable("no answer in time a moment ago");
-  Call call{.words = words};
-  std::unique_lock lock(mutex_);
-  waiting_.push_back(&call);
-  while (!call.done) {
-    if (call.taken || busy_ == kConnections) {
-      call.woken.wait(lock);  // Whoever sends it comes back: every step there has a time limit.
-      continue;
-    }
-    const auto calls = take_calls();
-    ++busy_;
-    lock.unlock();
-    send(calls);
-    lock.lock();
-    --busy_;
-    for (Call* each : calls) {
-      each->done = true;
-      each->woken.notify_one();
-    }
-    if (!waiting_.empty()) waiting_.front()->woken.notify_one();
-  }
-  return std::move(*call.result);
+void RedisPool::Call::tell(Turn next) {
+  const std::lock_guard lock(gate);  // To the end: once it is open the call may be gone.
+  turn = next;
+  woken.notify_one();
 }
 
-/// The oldest that wait; wants mutex_ held.
-std::vector<RedisPool::Call*> RedisPool::take_calls() {
-  std::vector<Call*> calls;
+RedisPool::Turn RedisPool::Call::wait() {
+  std::unique_lock lock(gate);
+  // Whoever sends it comes back: every step there has a time limit.
+  woken.wait(lock, [this] { return turn != Turn::kWait; });
+  return turn;
+}
+
+Result<RedisReply> RedisPool::command(const std::vector<std::string>& words) {
+  std::deque<Call> calls(1);
+  calls.front().text = wire_text(words);
+  run_all(calls);
+  return std::move(*calls.front().result);
+}
+
+std::vector<Result<RedisReply>> RedisPool::commands(
+    const std::vector<std::vector<std::string>>& list) {
+  std::deque<Call> calls(list.size());
+  for (size_t i = 0; i < list.size(); ++i) calls[i].text = wire_text(list[i]);
+  run_all(calls);
+  std::vector<Result<RedisReply>> results;
+  results.reserve(calls.size());
+  for (Call& call : calls) results.push_back(std::move(*call.result));
+  return results;
+}
+
+/// Returns when each has its result.
+void RedisPool::run_all(std::deque<Call>& calls) {
+  if (rests()) {
+    const auto error = unreachable("no answer in time a moment ago");
+    for (Call& call : calls) call.result.emplace(error);
+    return;
+  }
+  const bool sends = may_send(calls);
+  if (sends) send_with_others(calls.front());
+  for (size_t i = sends ? 1 : 0; i < calls.size(); ++i) {
+    if (calls[i].wait() == Turn::kSend) send_with_others(calls[i]);
+  }
+}
+
+/// Lets `calls` wait; or takes a free connection, on which the first is to be sent.
+bool RedisPool::may_send(std::deque<Call>& calls) {
+  const std::lock_guard lock(mutex_);
+  const bool free = !calls.empty() && busy_ < kConnections;
+  if (free) ++busy_;
+  for (size_t i = free ? 1 : 0; i < calls.size(); ++i) waiting_.push_back(&calls[i]);
+  return free;
+}
+
+/// Sends `own` and all that waits, then leaves the connection to the oldest that came meanwhile.
+void RedisPool::send_with_others(Call& own) {
+  const auto calls = take_calls(own);
+  send(calls);
+  if (Call* next = next_sender()) next->tell(Turn::kSend);
+}
+
+std::vector<RedisPool::Call*> RedisPool::take_calls(Call& own) {
+  const std::lock_guard lock(mutex_);
+  std::vector<Call*> calls{&own};
   while (!waiting_.empty() && calls.size() < kCallsAtOnce) {
     calls.push_back(waiting_.front());
-    calls.back()->taken = true;
     waiting_.pop_front();
   }
   return calls;
 }
 
-/// Gives each of `calls` its result.
+/// Null when nobody waits: the connection is free then.
+RedisPool::Call* RedisPool::next_sender() {
+  const std::lock_guard lock(mutex_);
+  if (waiting_.empty()) {
+    --busy_;
+    return nullptr;
+  }
+  Call* next = waiting_.front();
+  waiting_.pop_front();
+  return next;
+}
+
+/// Gives each of `calls` its result, and tells those behind the first, which is the sender's own.
 void RedisPool::send(const std::vector<Call*>& calls) {
   size_t answered = 0;
   const auto fail_rest = [&](const Error& error) {
-    for (; answered < calls.size(); ++answered) calls[answered]->result.emplace(fail(error));
+    for (; answered < calls.size(); ++answered) settle(calls, answered, fail(error));
   };
   if (rests()) return fail_rest(unreachable("no answer in time a moment ago").value());
   // Connections that were idle may all be of a server that is gone; a fresh one gives the true
@@ -236,13 +240,19 @@ void RedisPool::send(const std::vector<Call*>& calls) {
   }
 }
 
+/// After this the call may be gone, unless it is the first.
+void RedisPool::settle(const std::vector<Call*>& calls, size_t index, Result<RedisReply> result) {
+  calls[index]->result.emplace(std::move(result));
+  if (index > 0) calls[index]->tell(Turn::kDone);
+}
+
 /// Sends those that have no answer yet; how many of all have one then.
 size_t RedisPool::send_on(redisContext& context, const std::vector<Call*>& calls, size_t answered) {
-  for (size_t i = answered; i < calls.size(); ++i) append(&context, calls[i]->words);
+  for (size_t i = answered; i < calls.size(); ++i) append(&context, calls[i]->text);
   while (answered < calls.size()) {
     RedisReply reply = next_reply(&context);
     if (!reply) break;
-    calls[answered++]->result.emplace(understood(std::move(reply)));
+    settle(calls, answered++, understood(std::move(reply)));
   }
   return answered;
 }

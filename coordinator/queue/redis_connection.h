@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/queue/redis_address.h"
 #include "proto/result.h"
 
 namespace tunefleet::coordinator {
@@ -23,20 +24,6 @@ struct FreeRedisContext {
   void operator()(redisContext* context) const { redisFree(context); }
 };
 using RedisReply = std::unique_ptr<redisReply, FreeRedisReply>;
-
-/// Where a Redis server listens.
-struct RedisAddress {
-  std::string name;         ///< The URL without its password, for messages.
-  std::string socket_path;  ///< Of a unix:// address; empty for TCP.
-  std::string host;
-  int port = 6379;
-  int database = 0;
-  std::string user;
-  std::string password;
-};
-
-/// Reads unix:///path/redis.sock or redis://[[user]:password@]host[:port][/database].
-Result<RedisAddress> parse_redis_url(const std::string& url);
 
 struct RedisTimeouts {
   std::chrono::milliseconds connect{1000};
@@ -61,20 +48,31 @@ class RedisPool {
   /// that say that the server cannot work now (loading, disk full, read-only), which are
   /// kUnavailable. kUnavailable names the address and the way out.
   Result<RedisReply> command(const std::vector<std::string>& words);
+  /// Runs several, in any order with others in between: one way to the server and back for all.
+  std::vector<Result<RedisReply>> commands(const std::vector<std::vector<std::string>>& list);
 
  private:
   using Context = std::unique_ptr<redisContext, FreeRedisContext>;
+  enum class Turn { kWait, kSend, kDone };
   /// A command on its way; lives in the stack of its caller.
   struct Call {
-    const std::vector<std::string>& words;
+    std::string text{};  ///< As it goes over the wire.
     std::optional<Result<RedisReply>> result{};
-    bool taken = false;  ///< Somebody sends it. Guarded by mutex_, like done.
-    bool done = false;
+    std::mutex gate{};
+    Turn turn = Turn::kWait;  ///< Guarded by gate. Each caller wakes by itself: they are many.
     std::condition_variable woken{};
+
+    void tell(Turn next);
+    Turn wait();
   };
 
-  std::vector<Call*> take_calls();
+  void run_all(std::deque<Call>& calls);
+  bool may_send(std::deque<Call>& calls);
+  void send_with_others(Call& own);
+  std::vector<Call*> take_calls(Call& own);
+  Call* next_sender();
   void send(const std::vector<Call*>& calls);
+  static void settle(const std::vector<Call*>& calls, size_t index, Result<RedisReply> result);
   size_t send_on(redisContext& context, const std::vector<Call*>& calls, size_t answered);
   bool rests();
   Result<Context> connect() const;
@@ -87,7 +85,7 @@ class RedisPool {
   RedisTimeouts timeouts_;
   std::mutex mutex_;
   std::vector<Context> idle_;  ///< Guarded by mutex_, like what follows.
-  std::deque<Call*> waiting_;  ///< Not taken yet.
+  std::deque<Call*> waiting_;  ///< Not taken yet; empty while a connection is free.
   size_t busy_ = 0;            ///< Callers that send.
   std::chrono::steady_clock::time_point resting_until_;
 };

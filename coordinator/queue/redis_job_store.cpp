@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <charconv>
 #include <map>
 #include <mutex>
@@ -19,12 +20,14 @@ namespace {
 
 using Words = std::vector<std::string>;
 
-constexpr char kSequenceKey[] = "tf:sequence";
 constexpr char kCreatedKey[] = "tf:created";
 constexpr char kQueuedKey[] = "tf:queued";
 constexpr char kRunningKey[] = "tf:running";
 constexpr char kLeaderKey[] = "tf:leader";
-constexpr size_t kVersionsAtOnce = 500;
+constexpr char kRequeuedKey[] = "tf:requeued";
+constexpr char kRequeuesKey[] = "tf:requeues";
+/// Fewer than prelude.lua keeps.
+constexpr size_t kManyRequeued = 9'000;
 
 std::string job_key(const std::string& id, std::string_view part) {
   return fmt::format("tf:{{{}}}:{}", id, part);
@@ -41,11 +44,14 @@ std::string text_of(const redisReply& reply) {
   return reply.str == nullptr ? std::string() : std::string(reply.str, reply.len);
 }
 
-/// Field, value, field, value … as a map.
+/// Field, value, field, value … as a map, which borrows them.
 HashFields fields_of(const redisReply& flat) {
   HashFields fields;
   for (size_t i = 0; i + 1 < flat.elements; i += 2) {
-    fields[text_of(*flat.element[i])] = text_of(*flat.element[i + 1]);
+    const redisReply& name = *flat.element[i];
+    const redisReply& value = *flat.element[i + 1];
+    if (name.str == nullptr || value.str == nullptr) continue;
+    fields.emplace(std::string_view(name.str, name.len), std::string_view(value.str, value.len));
   }
   return fields;
 }
@@ -71,22 +77,33 @@ int64_t number_of_entry(const std::string& entry_id) {
   return number;
 }
 
+/// What transition.lua answers: {'ok', phase, attempt, reason to stop}.
+Result<JobStanding> standing_of(const redisReply& reply) {
+  if (const auto answer = answer_of(reply); !answer) return fail(answer.error());
+  if (reply.elements != 4) {
+    return fail(ErrorCode::kInternal,
+                fmt::format("Redis answered a transition with {} values", reply.elements));
+  }
+  const auto phase = phase_from_name(text_of(*reply.element[1]));
+  const auto stop = stop_reason_from_name(text_of(*reply.element[3]));
+  if (!phase) return fail(phase.error());
+  if (!stop) return fail(stop.error());
+  return JobStanding{
+      .phase = *phase, .attempt = number_of_entry(text_of(*reply.element[2])), .stop = *stop};
+}
+
 /// Makes the text that tells one call from every other, also of other processes.
 class CallNames {
  public:
   CallNames() {
     std::random_device source;
-    prefix_ = fmt::format("{:08x}{:08x}{:08x}", source(), source(), source());
+    prefix_ = fmt::format("{:08x}{:08x}", source(), source());
   }
-  std::string next() {
-    const std::lock_guard lock(mutex_);
-    return fmt::format("{}-{}", prefix_, ++count_);
-  }
+  std::string next() { return fmt::format("{}-{:x}", prefix_, ++count_); }
 
  private:
   std::string prefix_;
-  std::mutex mutex_;
-  int64_t count_ = 0;  ///< Guarded by mutex_.
+  std::atomic<int64_t> count_ = 0;
 };
 
 /// JobStore on Redis; see redis.md for the keys. Holds no state of its own but connections and
@@ -102,9 +119,9 @@ class RedisJobStore : public JobStore {
     return jobs_of(group_key(group), false, "", 0);
   }
   Result<std::vector<JobRecord>> queued() override;
-  Result<std::vector<JobRecord>> running() override { return jobs_of(kRunningKey, false, "", 0); }
-  Result<JobRecord> transition(const std::string& id, int64_t attempt, JobPhase from, JobPhase to,
-                               const TransitionChange& change) override;
+  Result<std::vector<JobRecord>> running() override;
+  Result<JobStanding> transition(const std::string& id, int64_t attempt, JobPhase from, JobPhase to,
+                                 const TransitionChange& change) override;
   Result<JobRecord> request_stop(const std::string& id, StopReason reason,
                                  const std::string& message, int64_t leader) override;
   Result<JobRecord> resume(const std::string& id) override;
@@ -130,8 +147,8 @@ class RedisJobStore : public JobStore {
   Result<std::vector<JobRecord>> jobs_of(const std::string& index, bool newest_first,
                                          const std::string& after, int64_t limit);
   Result<std::vector<std::string>> waiting_ids();
-  Result<std::vector<std::string>> versions_of(const std::vector<std::string>& ids);
-  Status read_waiting(const std::string& id);
+  Status forget_requeued();
+  Result<std::vector<JobRecord>> read_all(const std::vector<std::string>& ids);
   Result<EventPage> events_of(const std::string& id, bool newest_first, int64_t bound,
                               int64_t limit);
   Status only_status(const Result<RedisReply>& reply);
@@ -142,7 +159,8 @@ class RedisJobStore : public JobStore {
   std::mutex mutex_;
   std::map<const char*, std::string> digests_;  ///< Guarded by mutex_.
   std::mutex waiting_mutex_;
-  WaitingJobs waiting_;  ///< Guarded by waiting_mutex_.
+  WaitingJobs waiting_;         ///< Guarded by waiting_mutex_, like
+  int64_t newest_requeue_ = 0;  ///< the newest in tf:requeued that is known.
 };
 
 /// SHA-1 of a script as Redis knows it. It depends on the text alone, so it stays right over
@@ -152,7 +170,7 @@ Result<std::string> RedisJobStore::digest_of(const char* script) {
     const std::lock_guard lock(mutex_);
     if (const auto found = digests_.find(script); found != digests_.end()) return found->second;
   }
-  auto reply = redis_.command({"SCRIPT", "LOAD", std::string(lua::prelude) + script});
+  auto reply = redis_.command({"SCRIPT", "LOAD", script});
   if (!reply) return fail(reply.error());
   if ((*reply)->type != REDIS_REPLY_STRING) {
     return fail(ErrorCode::kInternal,
@@ -174,7 +192,7 @@ Result<RedisReply> RedisJobStore::run_script(const char* script, const Words& ke
     return reply;
   }
   words[0] = "EVAL";  // The server was restarted and has forgotten its scripts.
-  words[1] = std::string(lua::prelude) + script;
+  words[1] = script;
   return redis_.command(words);
 }
 
@@ -197,8 +215,7 @@ Result<JobRecord> RedisJobStore::create(const JobRecord& job, const std::string&
   const bool keyed = !idempotency_key.empty();
   const auto reply =
       run_script(lua::create_job,
-                 {job_key(id, "job"), job_key(id, "events"), kSequenceKey, kCreatedKey,
-                  owner_key(job.owner, "created"), kQueuedKey,
+                 {job_key(id, "job"), job_key(id, "events"), owner_key(job.owner, "created"),
                   owner_key(job.owner, "idempotency:" + idempotency_key), group_key(job.group)},
                  {calls_.next(), id, job.owner, std::string(phase_name(job.phase)),
                   std::to_string(job.priority), fmt::format("Created fine-tuning job: {}", id),
@@ -211,7 +228,7 @@ Result<JobRecord> RedisJobStore::create(const JobRecord& job, const std::string&
   if (!answer) return fail(answer.error());
   const HashFields fields = fields_of(**answer);
   if (fields.contains("id")) return job_from_hash(fields);  // Made by an earlier call.
-  const auto now = number_of_entry(fields.at("created_at_ms"));
+  const auto now = number_of_entry(std::string(fields.at("created_at_ms")));
   return JobRecord{.id = id,
                    .owner = job.owner,
                    .group = job.group,
@@ -237,16 +254,20 @@ Result<JobRecord> RedisJobStore::get(const std::string& id) {
 
 Result<std::vector<JobRecord>> RedisJobStore::jobs_of(const std::string& index, bool newest_first,
                                                       const std::string& after, int64_t limit) {
-  const auto reply =
-      run_script(lua::read_jobs, {index}, {newest_first ? "1" : "0", after, std::to_string(limit)});
+  const auto reply = run_script(lua::read_index, {index},
+                                {newest_first ? "1" : "0", after, std::to_string(limit)});
   if (!reply) return fail(reply.error());
   const auto answer = answer_of(**reply);
   if (!answer) return fail(answer.error());
-  std::vector<JobRecord> jobs;
-  for (size_t i = 0; i < (*answer)->elements; ++i) {
-    auto job = job_from_hash(fields_of(*(*answer)->element[i]));
-    if (!job) return fail(job.error());
-    jobs.push_back(std::move(*job));
+  std::vector<std::string> ids;
+  for (size_t i = 0; i < (*answer)->elements; ++i) ids.push_back(text_of(*(*answer)->element[i]));
+  return read_all(ids);
+}
+
+Result<std::vector<JobRecord>> RedisJobStore::running() {
+  auto jobs = jobs_of(kRunningKey, false, "", 0);
+  if (jobs) {  // Some may have ended after the index was read.
+    std::erase_if(*jobs, [](const JobRecord& job) { return job.phase != JobPhase::kRunning; });
   }
   return jobs;
 }
@@ -257,6 +278,7 @@ Result<std::vector<std::string>> RedisJobStore::waiting_ids() {
   if (!reply) return fail(reply.error());
   if ((*reply)->type == REDIS_REPLY_ERROR) return fail(ErrorCode::kInternal, text_of(**reply));
   std::vector<std::string> ids;
+  ids.reserve((*reply)->elements);
   for (size_t i = 0; i < (*reply)->elements; ++i) {
     const std::string member = text_of(*(*reply)->element[i]);  // "<sequence>:<id>"
     ids.push_back(member.substr(member.find(':') + 1));
@@ -264,48 +286,56 @@ Result<std::vector<std::string>> RedisJobStore::waiting_ids() {
   return ids;
 }
 
-/// In the order of `ids`. Asks for some at a time: Redis serves others in between.
-Result<std::vector<std::string>> RedisJobStore::versions_of(const std::vector<std::string>& ids) {
-  std::vector<std::string> versions;
-  for (size_t begin = 0; begin < ids.size(); begin += kVersionsAtOnce) {
-    Words keys;
-    for (size_t i = begin; i < std::min(ids.size(), begin + kVersionsAtOnce); ++i) {
-      keys.push_back(job_key(ids[i], "job"));
-    }
-    const auto reply = run_script(lua::read_versions, keys, {});
+/// Forgets the jobs that came back to the queue since it was last asked; all of them when that is
+/// not to be known: too many came back, or the server has lost what it had counted.
+Status RedisJobStore::forget_requeued() {
+  const auto replies = redis_.commands(
+      {{"GET", kRequeuesKey},
+       {"ZRANGEBYSCORE", kRequeuedKey, fmt::format("({}", newest_requeue_), "+inf", "WITHSCORES"}});
+  for (const auto& reply : replies) {
     if (!reply) return fail(reply.error());
-    const auto answer = answer_of(**reply);
-    if (!answer) return fail(answer.error());
-    for (size_t i = 0; i < (*answer)->elements; ++i) {
-      versions.push_back(text_of(*(*answer)->element[i]));
-    }
+    if ((*reply)->type == REDIS_REPLY_ERROR) return fail(ErrorCode::kInternal, text_of(**reply));
   }
-  return versions;
-}
-
-Status RedisJobStore::read_waiting(const std::string& id) {
-  const auto reply = redis_.command({"HGETALL", job_key(id, "job")});
-  if (!reply) return fail(reply.error());
-  if ((*reply)->type == REDIS_REPLY_ERROR) return fail(ErrorCode::kInternal, text_of(**reply));
-  const HashFields fields = fields_of(**reply);
-  const auto version = fields.find("events");
-  if (version == fields.end()) return {};  // It is gone.
-  auto job = job_from_hash(fields);
-  if (!job) return fail(job.error());
-  waiting_.take(version->second, std::move(*job));
+  const bool lost = number_of_entry(text_of(**replies[0])) < newest_requeue_;
+  const redisReply& requeued = **replies[1];
+  if (lost) newest_requeue_ = 0;
+  if (lost || requeued.elements / 2 >= kManyRequeued) waiting_.forget_all();
+  for (size_t i = 0; i + 1 < requeued.elements; i += 2) {
+    waiting_.forget(text_of(*requeued.element[i]));
+    newest_requeue_ = number_of_entry(text_of(*requeued.element[i + 1]));
+  }
   return {};
 }
 
-/// A planner asks each time that something changes: thousands that have not are not read again.
+/// Those that are gone are left out.
+Result<std::vector<JobRecord>> RedisJobStore::read_all(const std::vector<std::string>& ids) {
+  std::vector<Words> list;
+  list.reserve(ids.size());
+  for (const auto& id : ids) list.push_back({"HGETALL", job_key(id, "job")});
+  std::vector<JobRecord> jobs;
+  jobs.reserve(ids.size());
+  for (const auto& reply : redis_.commands(list)) {
+    if (!reply) return fail(reply.error());
+    if ((*reply)->type == REDIS_REPLY_ERROR) return fail(ErrorCode::kInternal, text_of(**reply));
+    if ((*reply)->elements == 0) continue;
+    auto job = job_from_hash(fields_of(**reply));
+    if (!job) return fail(job.error());
+    jobs.push_back(std::move(*job));
+  }
+  return jobs;
+}
+
+/// A planner asks each time that something changes: thousands that have not are not read again. A
+/// job that comes back between the first two questions is read at once, one that comes later next
+/// time.
 Result<std::vector<JobRecord>> RedisJobStore::queued() {
   const std::lock_guard lock(waiting_mutex_);
   const auto ids = waiting_ids();
   if (!ids) return fail(ids.error());
-  const auto versions = versions_of(*ids);
-  if (!versions) return fail(versions.error());
-  for (const auto& id : waiting_.changed(*ids, *versions)) {
-    if (const auto read = read_waiting(id); !read) return fail(read.error());
-  }
+  if (const auto forgot = forget_requeued(); !forgot) return fail(forgot.error());
+  auto read = read_all(waiting_.unknown(*ids));
+  if (!read) return fail(read.error());
+  for (JobRecord& job : *read) waiting_.take(std::move(job));
   return waiting_.settle(*ids);
 }
 
@@ -321,8 +351,8 @@ Result<JobPage> RedisJobStore::list(const std::string& owner, const std::string&
   return page;
 }
 
-Result<JobRecord> RedisJobStore::transition(const std::string& id, int64_t attempt, JobPhase from,
-                                            JobPhase to, const TransitionChange& change) {
+Result<JobStanding> RedisJobStore::transition(const std::string& id, int64_t attempt, JobPhase from,
+                                              JobPhase to, const TransitionChange& change) {
   if (!is_transition(from, to)) {
     return fail(ErrorCode::kInvalidArgument,
                 fmt::format("no way from {} to {}: {}", phase_name(from), phase_name(to), id));
@@ -338,12 +368,13 @@ Result<JobRecord> RedisJobStore::transition(const std::string& id, int64_t attem
       change.event_message.empty() ? std::string(default_event_message(to)) : change.event_message,
       json_text(change.event_data)};
   for (auto& [field, value] : changed_fields(to, change)) {
-    arguments.push_back(field);
+    arguments.push_back(std::move(field));
     arguments.push_back(std::move(value));
   }
-  return job_after(lua::transition,
-                   {job_key(id, "job"), job_key(id, "events"), kQueuedKey, kRunningKey, kLeaderKey},
-                   arguments);
+  const auto reply =
+      run_script(lua::transition, {job_key(id, "job"), job_key(id, "events")}, arguments);
+  if (!reply) return fail(reply.error());
+  return standing_of(**reply);
 }
 
 Result<JobRecord> RedisJobStore::request_stop(const std::string& id, StopReason reason,

@@ -98,7 +98,7 @@ class RedisSweepStore : public SweepStore {
 
  private:
   Result<SweepRecord> after(const char* script, const Words& keys, const Words& arguments) {
-    Words words{"EVAL", std::string(lua::prelude) + script, std::to_string(keys.size())};
+    Words words{"EVAL", script, std::to_string(keys.size())};
     words.insert(words.end(), keys.begin(), keys.end());
     words.insert(words.end(), arguments.begin(), arguments.end());
     const auto reply = redis_.command(words);

@@ -22,33 +22,30 @@ JobRecord for_plan(JobRecord job) {
   return job;
 }
 
-std::vector<std::string> WaitingJobs::changed(const std::vector<std::string>& ids,
-                                              const std::vector<std::string>& versions) const {
-  std::vector<std::string> changed;
-  for (size_t i = 0; i < ids.size() && i < versions.size(); ++i) {
-    const auto known = read_.find(ids[i]);
-    if (known == read_.end() || known->second.version != versions[i]) changed.push_back(ids[i]);
+std::vector<std::string> WaitingJobs::unknown(const std::vector<std::string>& ids) const {
+  std::vector<std::string> unknown;
+  for (const auto& id : ids) {
+    if (!read_.contains(id)) unknown.push_back(id);
   }
-  return changed;
+  return unknown;
 }
 
-void WaitingJobs::take(const std::string& version, JobRecord job) {
+void WaitingJobs::take(JobRecord job) {
   Read& read = read_[job.id];
-  read.version = version;
   read.job = for_plan(std::move(job));
 }
 
 std::vector<JobRecord> WaitingJobs::settle(const std::vector<std::string>& ids) {
-  std::unordered_map<std::string, Read> kept;
+  ++settled_;
   std::vector<JobRecord> jobs;
   jobs.reserve(ids.size());
   for (const auto& id : ids) {
     const auto known = read_.find(id);
     if (known == read_.end() || known->second.job.phase != JobPhase::kQueued) continue;
+    known->second.settled = settled_;
     jobs.push_back(known->second.job);
-    kept.insert(read_.extract(known));
   }
-  read_ = std::move(kept);
+  std::erase_if(read_, [this](const auto& entry) { return entry.second.settled != settled_; });
   return jobs;
 }
 

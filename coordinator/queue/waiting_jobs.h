@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -13,23 +14,26 @@ namespace tunefleet::coordinator {
 /// copied each time.
 JobRecord for_plan(JobRecord job);
 
-/// Waiting jobs as they were last read, so that only those have to be read again that have changed.
-/// A job's version is the number of its newest event: every transition tells one. A value.
+/// Waiting jobs as they were last read. While a job waits it stays as it is: only those that came
+/// to the queue, or left it and came back, have to be read again. A value.
 class WaitingJobs {
  public:
-  /// Which of `ids` were not read yet in their version; `versions` are in the same order.
-  std::vector<std::string> changed(const std::vector<std::string>& ids,
-                                   const std::vector<std::string>& versions) const;
-  void take(const std::string& version, JobRecord job);
+  /// The job came back to the queue since it was read.
+  void forget(const std::string& id) { read_.erase(id); }
+  void forget_all() { read_.clear(); }
+  /// Which of `ids` are not known.
+  std::vector<std::string> unknown(const std::vector<std::string>& ids) const;
+  void take(JobRecord job);
   /// Those of `ids` that wait, in that order; forgets all others.
   std::vector<JobRecord> settle(const std::vector<std::string>& ids);
 
  private:
   struct Read {
-    std::string version{};
     JobRecord job{};
+    int64_t settled = 0;  ///< The settling it was last among the ids of.
   };
   std::unordered_map<std::string, Read> read_;  ///< By id.
+  int64_t settled_ = 0;
 };
 
 }  // namespace tunefleet::coordinator

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <utility>
 
 namespace tunefleet::coordinator {
 namespace {
@@ -41,15 +42,43 @@ FairOrder::FairOrder(const PlanInput& input, const TenantLedger& ledger)
 }
 
 std::optional<FairOrder::Next> FairOrder::next() {
-  if (served_) add_line(served_->entry + 1, served_->end);
-  served_.reset();
+  if (std::exchange(top_served_, false)) leave_top();
   if (lines_.empty()) open_class();
   if (lines_.empty()) return std::nullopt;
-  std::ranges::pop_heap(lines_, std::greater<>());
-  served_ = lines_.back();
-  lines_.pop_back();
-  if (!lines_.empty()) __builtin_prefetch(waiting_[lines_.front().job].id.data());
-  return Next{served_->job, entries_[served_->entry].tenant};
+  top_served_ = true;
+  for (size_t i = 1; i < std::min<size_t>(3, lines_.size()); ++i) {  // One of them is the next.
+    __builtin_prefetch(waiting_[lines_[i].job].id.data());
+  }
+  return Next{lines_.front().job, entries_[lines_.front().entry].tenant};
+}
+
+/// The top's tenant goes on with its next job of the class.
+void FairOrder::leave_top() {
+  Line& top = lines_.front();
+  if (++top.entry == top.end) {
+    std::ranges::pop_heap(lines_, std::greater<>());
+    lines_.pop_back();
+    return;
+  }
+  const Entry& next = entries_[top.entry];
+  fetch_ahead(waiting_[next.job]);
+  top.score = ledger_.score(next.tenant);
+  top.submitted_at_ms = next.submitted_at_ms;
+  top.job = next.job;
+  sink_top();
+}
+
+/// Makes lines_ a heap again whose top alone may be out of order.
+void FairOrder::sink_top() {
+  const Line line = lines_.front();
+  size_t at = 0;
+  for (size_t child = 1; child < lines_.size(); child = 2 * at + 1) {
+    if (child + 1 < lines_.size() && lines_[child] > lines_[child + 1]) ++child;
+    if (!(line > lines_[child])) break;
+    lines_[at] = lines_[child];
+    at = child;
+  }
+  lines_[at] = line;
 }
 
 void FairOrder::open_class() {

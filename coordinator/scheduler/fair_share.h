@@ -52,13 +52,15 @@ class FairOrder {
   };
   void open_class();
   void add_line(size_t entry, size_t end);
+  void leave_top();
+  void sink_top();
 
   const std::vector<WaitingJob>& waiting_;
   const TenantLedger& ledger_;
   std::vector<Entry> entries_;  ///< By class, then tenant, then age.
   size_t next_entry_ = 0;       ///< Where the next class begins.
   std::vector<Line> lines_;     ///< A heap, the next on top.
-  std::optional<Line> served_;  ///< Goes back into lines_ once its tenant's score is settled.
+  bool top_served_ = false;     ///< The top moves on once its tenant's score is settled.
 };
 
 }  // namespace tunefleet::coordinator

@@ -1,7 +1,10 @@
 #include "coordinator/scheduler/planner.h"
 
 #include <algorithm>
+#include <memory>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "coordinator/scheduler/backfill.h"
@@ -30,6 +33,9 @@ class Planning {
         occupants_(occupants_of(input, slots_)),
         quotas_(input.waiting.size()) {
     plan_.waits.reserve(input.waiting.size());
+    size_t bytes = 0;
+    for (const auto& job : input.waiting) bytes += job.id.size();
+    names_->reserve(bytes);  // It stays where it is: the plan's names point into it.
     waiting_.reserve(input.waiting.size());
   }
 
@@ -40,6 +46,7 @@ class Planning {
     if (input_.waiting.empty()) grow_one();
     write_starts();
     estimate_waits();
+    plan_.names = std::move(names_);
     return std::move(plan_);
   }
 
@@ -237,8 +244,14 @@ class Planning {
                            .reason = reasons::made_wider(occupant.width, stop->new_size)});
   }
 
+  JobName name_of(const WaitingJob& job) {
+    const size_t begin = names_->size();
+    names_->append(job.id);
+    return JobName(std::string_view(*names_).substr(begin));
+  }
+
   void wait(const WaitingJob& job, size_t reason, bool in_line) {
-    plan_.waits.push_back({.job = job.id,
+    plan_.waits.push_back({.job = name_of(job),
                            .position = static_cast<int64_t>(plan_.waits.size()) + 1,
                            .reason = reason});
     waiting_.push_back({&job, in_line});
@@ -279,6 +292,7 @@ class Planning {
   std::optional<Head> head_;
   std::vector<Started> started_;
   std::vector<std::pair<const WaitingJob*, bool>> waiting_;  ///< As plan_.waits; whether in line.
+  std::shared_ptr<std::string> names_ = std::make_shared<std::string>();
   Plan plan_;
 };
 

@@ -2,7 +2,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "coordinator/scheduler/plan_input.h"
@@ -26,9 +28,23 @@ struct PlannedStop {
   std::string reason{};   ///< In words for people.
 };
 
+/// A job's id in a Plan, which has the text: thousands wait, and a string for each is what a plan
+/// would take the longest for.
+class JobName {
+ public:
+  JobName() = default;
+  explicit JobName(std::string_view id) : id_(id) {}
+  operator std::string() const { return std::string(id_); }  // NOLINT(google-explicit-constructor)
+  friend bool operator==(JobName, JobName) = default;
+  friend bool operator==(JobName name, const std::string& id) { return name.id_ == id; }
+
+ private:
+  std::string_view id_{};
+};
+
 /// A job that goes on waiting, and why.
 struct PlannedWait {
-  std::string job{};
+  JobName job{};         ///< Valid as long as a copy of the Plan.
   int64_t position = 0;  ///< In the order the jobs are looked at; 1 = first in line.
   size_t reason = 0;     ///< In Plan::reasons: thousands may wait for the same.
   /// By what is known of the others' ends; 0: unknown, or too far behind to tell.
@@ -38,8 +54,9 @@ struct PlannedWait {
 struct Plan {
   std::vector<PlannedStart> starts{};
   std::vector<PlannedStop> stops{};
-  std::vector<PlannedWait> waits{};    ///< By position.
-  std::vector<std::string> reasons{};  ///< In words for people.
+  std::vector<PlannedWait> waits{};            ///< By position.
+  std::vector<std::string> reasons{};          ///< In words for people.
+  std::shared_ptr<const std::string> names{};  ///< The ids in `waits`, one after the other.
 };
 
 /// Decides what starts, stops and waits now. Pure: the same input gives the same plan, in any

@@ -9,6 +9,7 @@ namespace tunefleet::coordinator {
 
 AgentSet::AgentSet(std::vector<size_t> agents, bool inverted)
     : listed_(std::move(agents)), inverted_(inverted) {
+  if (listed_.size() < 2) return;
   std::ranges::sort(listed_);
   listed_.erase(std::unique(listed_.begin(), listed_.end()), listed_.end());
 }

@@ -7,9 +7,14 @@ namespace tunefleet::coordinator {
 StartEstimate::StartEstimate(int64_t now_ms, int64_t free_slots,
                              const std::vector<Release>& releases)
     : now_ms_(now_ms), clock_ms_(now_ms), free_slots_(free_slots) {
+  std::vector<Ending> endings;
+  endings.reserve(releases.size());
   for (const auto& release : releases) {
-    endings_.emplace(release.at_ms, ranks_in(*release.seats, AgentSet::all()));
+    int64_t ranks = 0;
+    for (const Seat& seat : *release.seats) ranks += seat.ranks;
+    endings.emplace_back(release.at_ms, ranks);
   }
+  endings_ = decltype(endings_)(std::greater<>(), std::move(endings));
 }
 
 int64_t StartEstimate::next(int64_t ranks, int64_t expected_ms) {

@@ -1,5 +1,6 @@
 // How many jobs go through the durable queue in a second: created, started and ended, each step on
-// disk (appendfsync always) before its answer comes.
+// disk (appendfsync always) before its answer comes. Starts and ends are fenced, as the leader's
+// are.
 //
 //   queue_load [--jobs 20000] [--threads 32]
 #include <fmt/format.h>
@@ -21,7 +22,7 @@ using namespace tunefleet::coordinator;
 using Clock = std::chrono::steady_clock;
 
 /// One job from its creation to its end; how long each of the three steps took, in ms.
-std::vector<double> live(JobStore& store) {
+std::vector<double> live(JobStore& store, int64_t leader) {
   std::vector<double> steps;
   auto begun = Clock::now();
   const auto took = [&] {
@@ -36,11 +37,13 @@ std::vector<double> live(JobStore& store) {
                                  "");
   took();
   if (!made) throw std::runtime_error(made.error().message);
-  const auto started = store.transition(made->id, 0, JobPhase::kQueued, JobPhase::kRunning,
-                                        {.placement = Placement{{.host = "a", .ranks = 1}}});
+  const auto started =
+      store.transition(made->id, 0, JobPhase::kQueued, JobPhase::kRunning,
+                       {.leader = leader, .placement = Placement{{.host = "a", .ranks = 1}}});
   took();
   if (!started) throw std::runtime_error(started.error().message);
-  const auto ended = store.transition(made->id, 1, JobPhase::kRunning, JobPhase::kSucceeded, {});
+  const auto ended =
+      store.transition(made->id, 1, JobPhase::kRunning, JobPhase::kSucceeded, {.leader = leader});
   took();
   if (!ended) throw std::runtime_error(ended.error().message);
   return steps;
@@ -66,6 +69,11 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "error: {}\n", store.error().message);
     return 1;
   }
+  const auto leader = (*store)->lead("bench", "bench", 3'600'000);
+  if (!leader) {
+    fmt::print(stderr, "error: {}\n", leader.error().message);
+    return 1;
+  }
   std::atomic<int64_t> left = jobs;
   std::mutex mutex;
   std::vector<double> times;
@@ -75,7 +83,7 @@ int main(int argc, char** argv) {
     callers.emplace_back([&] {
       std::vector<double> mine;
       while (left-- > 0) {
-        for (const double ms : live(**store)) mine.push_back(ms);
+        for (const double ms : live(**store, leader->generation)) mine.push_back(ms);
       }
       const std::lock_guard lock(mutex);
       times.insert(times.end(), mine.begin(), mine.end());

@@ -83,8 +83,8 @@ class CuttableStore : public JobStore {
     if (cut_off) return gone();
     return store_->running();
   }
-  Result<JobRecord> transition(const std::string& id, int64_t attempt, JobPhase from, JobPhase to,
-                               const TransitionChange& change) override {
+  Result<JobStanding> transition(const std::string& id, int64_t attempt, JobPhase from, JobPhase to,
+                                 const TransitionChange& change) override {
     return store_->transition(id, attempt, from, to, change);
   }
   Result<std::vector<JobRecord>> in_group(const std::string& group) override {

@@ -34,9 +34,9 @@ class AwayStore : public JobStore {
   Result<std::vector<JobRecord>> running() override {
     return away ? Result<std::vector<JobRecord>>(gone()) : inner_->running();
   }
-  Result<JobRecord> transition(const std::string& id, int64_t attempt, JobPhase from, JobPhase to,
-                               const TransitionChange& change) override {
-    return away ? gone() : inner_->transition(id, attempt, from, to, change);
+  Result<JobStanding> transition(const std::string& id, int64_t attempt, JobPhase from, JobPhase to,
+                                 const TransitionChange& change) override {
+    return away ? Result<JobStanding>(gone()) : inner_->transition(id, attempt, from, to, change);
   }
   Result<std::vector<JobRecord>> in_group(const std::string& group) override {
     return away ? Result<std::vector<JobRecord>>(gone()) : inner_->in_group(group);

@@ -52,7 +52,7 @@ class JobStoreContract : public testing::TestWithParam<Kind> {
     return *job;
   }
 
-  Result<JobRecord> start(const std::string& id, int64_t attempt = 0) {
+  Result<JobStanding> start(const std::string& id, int64_t attempt = 0) {
     return store_->transition(id, attempt, JobPhase::kQueued, JobPhase::kRunning,
                               {.placement = kPlacement, .event_message = "Started"});
   }
@@ -79,7 +79,8 @@ std::vector<std::string> ids(const std::vector<JobRecord>& jobs) {
   return list;
 }
 
-ErrorCode code_of(const Result<JobRecord>& result) {
+template <typename T>
+ErrorCode code_of(const Result<T>& result) {
   return result ? ErrorCode::kInternal : result.error().code;
 }
 
@@ -197,8 +198,13 @@ TEST_P(JobStoreContract, ARunGoesThroughItsPhases) {
   submit("one", 0, "ann", JobPhase::kValidatingFiles);
   ASSERT_TRUE(
       store_->transition("ftjob-one", 0, JobPhase::kValidatingFiles, JobPhase::kQueued, {}));
-  const auto running = start("ftjob-one");
-  ASSERT_TRUE(running) << running.error().message;
+  const auto started = start("ftjob-one");
+  ASSERT_TRUE(started) << started.error().message;
+  EXPECT_EQ(started->phase, JobPhase::kRunning);
+  EXPECT_EQ(started->attempt, 1);
+  EXPECT_EQ(started->stop, StopReason::kNone);
+  const auto running = store_->get("ftjob-one");
+  EXPECT_EQ(running->phase, JobPhase::kRunning);
   EXPECT_EQ(running->attempt, 1);
   EXPECT_EQ(running->placement, kPlacement);
   EXPECT_EQ(running->lead_host(), "host-a");
@@ -207,10 +213,12 @@ TEST_P(JobStoreContract, ARunGoesThroughItsPhases) {
   EXPECT_THAT(*store_->queued(), IsEmpty());
   EXPECT_THAT(ids(*store_->running()), ElementsAre("ftjob-one"));
 
-  const auto done = store_->transition(
+  const auto ended = store_->transition(
       "ftjob-one", 1, JobPhase::kRunning, JobPhase::kSucceeded,
       {.result = nlohmann::json{{"step", 10}}, .event_message = "Done", .event_data = {{"n", 1}}});
-  ASSERT_TRUE(done) << done.error().message;
+  ASSERT_TRUE(ended) << ended.error().message;
+  EXPECT_EQ(ended->phase, JobPhase::kSucceeded);
+  const auto done = store_->get("ftjob-one");
   EXPECT_THAT(done->placement, IsEmpty());
   EXPECT_GT(done->finished_at_ms, 0);
   EXPECT_EQ(done->result["step"], 10);
@@ -397,14 +405,15 @@ TEST_P(JobStoreContract, TheTimeOfTheNewestWaitingIsKept) {
   ASSERT_TRUE(start("ftjob-one"));
   const auto again = store_->transition("ftjob-one", 1, JobPhase::kRunning, JobPhase::kQueued, {});
   ASSERT_TRUE(again) << again.error().message;
-  EXPECT_GT(again->queued_at_ms, made.queued_at_ms);
-  EXPECT_EQ(again->created_at_ms, made.created_at_ms);
+  const auto waiting = store_->get("ftjob-one");
+  EXPECT_GT(waiting->queued_at_ms, made.queued_at_ms);
+  EXPECT_EQ(waiting->created_at_ms, made.created_at_ms);
   EXPECT_EQ(store_->request_stop("ftjob-one", StopReason::kPause, "", 0)->queued_at_ms,
-            again->queued_at_ms);
+            waiting->queued_at_ms);
   pass_time();
   const auto resumed = store_->resume("ftjob-one");
   ASSERT_TRUE(resumed) << resumed.error().message;
-  EXPECT_GT(resumed->queued_at_ms, again->queued_at_ms);
+  EXPECT_GT(resumed->queued_at_ms, waiting->queued_at_ms);
   EXPECT_EQ(store_->get("ftjob-one")->queued_at_ms, resumed->queued_at_ms);
 }
 

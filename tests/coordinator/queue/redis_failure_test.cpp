@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <string>
@@ -72,6 +73,80 @@ TEST(RedisJobStoreFailures, AnIdempotencyKeyIsForgottenAfterTenMinutes) {
   EXPECT_LE((*left)->integer, 600'000);
 }
 
+TEST(RedisJobStores, SeeWhatAnotherProcessHasPutBackIntoTheQueue) {
+  RedisServer redis;
+  const auto reader = open_redis_job_store(redis.url());
+  const auto writer = open_redis_job_store(redis.url());
+  ASSERT_TRUE(reader && writer);
+  for (const char* id : {"ftjob-a", "ftjob-b"}) {
+    ASSERT_TRUE((*writer)->create(JobRecord{.id = id, .phase = JobPhase::kQueued}, ""));
+  }
+  ASSERT_EQ((*reader)->queued()->size(), 2U);
+  ASSERT_TRUE((*writer)->transition("ftjob-b", 0, JobPhase::kQueued, JobPhase::kRunning, {}));
+  ASSERT_TRUE((*writer)->transition("ftjob-b", 1, JobPhase::kRunning, JobPhase::kQueued, {}));
+  const auto queued = (*reader)->queued();
+  ASSERT_EQ(queued->size(), 2U);
+  EXPECT_EQ(queued->at(0).attempt, 0);
+  EXPECT_EQ(queued->at(1).attempt, 1) << "it left and came back between two readings";
+}
+
+TEST(RedisJobStores, ReadTheQueueAnewWhenTheServerHasLostItsCount) {
+  RedisServer redis;
+  const auto store = open_redis_job_store(redis.url());
+  ASSERT_TRUE(store);
+  ASSERT_TRUE((*store)->create(JobRecord{.id = "ftjob-a", .phase = JobPhase::kQueued}, ""));
+  for (int64_t attempt = 0; attempt < 2; ++attempt) {
+    ASSERT_TRUE(
+        (*store)->transition("ftjob-a", attempt, JobPhase::kQueued, JobPhase::kRunning, {}));
+    ASSERT_TRUE(
+        (*store)->transition("ftjob-a", attempt + 1, JobPhase::kRunning, JobPhase::kQueued, {}));
+  }
+  ASSERT_EQ((*store)->queued()->at(0).attempt, 2);
+  RedisPool pool(*parse_redis_url(redis.url()));
+  const auto lost = pool.commands(
+      {{"DEL", "tf:requeues", "tf:requeued"}, {"HSET", "tf:{ftjob-a}:job", "attempt", "1"}});
+  for (const auto& reply : lost) ASSERT_TRUE(reply);
+  EXPECT_EQ((*store)->queued()->at(0).attempt, 1) << "an older copy of the data took over";
+}
+
+TEST(RedisJobStores, ReadTheQueueAnewWhenTooManyCameBackToKnowThemAll) {
+  RedisServer redis;
+  const auto store = open_redis_job_store(redis.url());
+  ASSERT_TRUE(store);
+  ASSERT_TRUE((*store)->create(JobRecord{.id = "ftjob-a", .phase = JobPhase::kQueued}, ""));
+  ASSERT_EQ((*store)->queued()->size(), 1U);
+  RedisPool pool(*parse_redis_url(redis.url()));
+  std::vector<std::vector<std::string>> noted{
+      {"HSET", "tf:{ftjob-a}:job", "attempt", "3"}};  // As if told of before what is kept.
+  for (int i = 1; i <= 9'000; ++i) {
+    noted.push_back({"ZADD", "tf:requeued", std::to_string(i), "ftjob-" + std::to_string(i)});
+  }
+  for (const auto& reply : pool.commands(noted)) ASSERT_TRUE(reply);
+  EXPECT_EQ((*store)->queued()->at(0).attempt, 3);
+}
+
+TEST(RedisJobStoreFailures, AJobRemembersItsLastCallsAndNoMore) {
+  RedisServer redis;
+  auto store = open_redis_job_store(redis.url());
+  ASSERT_TRUE(store);
+  ASSERT_TRUE((*store)->create(JobRecord{.id = "ftjob-a", .phase = JobPhase::kQueued}, ""));
+  RedisPool pool(*parse_redis_url(redis.url()));
+  const auto calls = [&pool] {
+    const auto reply = pool.command({"HGET", "tf:{ftjob-a}:job", "calls"});
+    return std::string((*reply)->str, (*reply)->len);
+  };
+  for (int i = 0; i < 20; ++i) {
+    const std::string before = calls();
+    ASSERT_TRUE((*store)->request_stop("ftjob-a", StopReason::kPause, "", 0));
+    ASSERT_TRUE((*store)->resume("ftjob-a"));
+    const std::string after = calls();
+    const std::string newest = before.substr(before.rfind(' '));
+    EXPECT_THAT(after, AllOf(HasSubstr(newest + " "), testing::StartsWith(" ")));
+    EXPECT_LE(after.size(), 160U);
+  }
+  EXPECT_GT(std::ranges::count(calls(), ' '), 4);
+}
+
 TEST(RedisPool, ManyCallersEachGetTheirOwnAnswerAlsoAcrossARestart) {
   RedisServer redis;
   RedisPool pool(*parse_redis_url(redis.url()));
@@ -96,6 +171,31 @@ TEST(RedisPool, ManyCallersEachGetTheirOwnAnswerAlsoAcrossARestart) {
   EXPECT_EQ(wrong, 0);
   EXPECT_GT(answered, 0);
   EXPECT_TRUE(pool.command({"PING"}));
+}
+
+TEST(RedisPool, SeveralCommandsGetTheirAnswersInOrder) {
+  RedisServer redis;
+  RedisPool pool(*parse_redis_url(redis.url()));
+  EXPECT_TRUE(pool.commands({}).empty());
+  std::vector<std::vector<std::string>> list;
+  for (int i = 0; i < 1'000; ++i) list.push_back({"ECHO", std::to_string(i)});
+  std::vector<std::thread> callers;
+  std::atomic<int> right = 0;
+  for (int caller = 0; caller < 3; ++caller) {
+    callers.emplace_back([&] {
+      const auto replies = pool.commands(list);
+      for (size_t i = 0; i < replies.size(); ++i) {
+        right += replies[i] && std::string((*replies[i])->str) == list[i][1] ? 1 : 0;
+      }
+    });
+  }
+  for (auto& caller : callers) caller.join();
+  EXPECT_EQ(right, 3'000);
+  redis.kill();
+  for (const auto& reply : pool.commands({{"PING"}, {"PING"}})) {
+    ASSERT_FALSE(reply);
+    EXPECT_EQ(reply.error().code, ErrorCode::kUnavailable);
+  }
 }
 
 TEST(RedisUrl, NamesSocketsAndHosts) {

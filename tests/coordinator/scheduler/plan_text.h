@@ -28,7 +28,7 @@ inline std::vector<std::string> starts_of(const Plan& plan) {
 inline std::vector<std::string> waits_of(const Plan& plan) {
   std::vector<std::string> waits;
   for (const auto& wait : plan.waits) {
-    waits.push_back(std::to_string(wait.position) + " " + wait.job + ": " +
+    waits.push_back(std::to_string(wait.position) + " " + std::string(wait.job) + ": " +
                     plan.reasons.at(wait.reason));
   }
   return waits;

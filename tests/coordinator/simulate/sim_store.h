@@ -16,6 +16,7 @@ using coordinator::JobEventRecord;
 using coordinator::JobPage;
 using coordinator::JobPhase;
 using coordinator::JobRecord;
+using coordinator::JobStanding;
 using coordinator::JobStore;
 using coordinator::Leadership;
 using coordinator::StopReason;
@@ -79,8 +80,8 @@ class SimStore : public JobStore {
   Result<std::vector<JobRecord>> running() override {
     return call([&] { return shared_.running(); });
   }
-  Result<JobRecord> transition(const std::string& id, int64_t attempt, JobPhase from, JobPhase to,
-                               const TransitionChange& change) override {
+  Result<JobStanding> transition(const std::string& id, int64_t attempt, JobPhase from, JobPhase to,
+                                 const TransitionChange& change) override {
     TransitionChange asked = change;
     if (faults_.no_leader_fence) asked.leader = 0;
     return changing(id, [&] { return shared_.transition(id, attempt, from, to, asked); });
@@ -134,8 +135,8 @@ class SimStore : public JobStore {
   }
 
   template <typename Call>
-  Result<JobRecord> changing(const std::string& id, Call made) {
-    return call([&]() -> Result<JobRecord> {
+  auto changing(const std::string& id, Call made) -> decltype(made()) {
+    return call([&] {
       const auto before = shared_.get(id);
       auto answer = made();
       const auto after = shared_.get(id);
