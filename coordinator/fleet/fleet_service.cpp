@@ -111,6 +111,7 @@ class FleetServiceThread : public FleetService {
   std::string bind();
   void send(const std::string& peer, wire::Envelope envelope);
   void run();
+  bool woken();
   void serve();
   void receive_all();
   void publish();
@@ -232,6 +233,12 @@ void FleetServiceThread::publish() {
   planned_ = reconciler_->planned();
 }
 
+/// Whether there was a wake-up since the last call.
+bool FleetServiceThread::woken() {
+  eventfd_t count = 0;
+  return ::eventfd_read(wake_, &count) == 0;
+}
+
 /// One turn as the leader: waits for messages, a wake-up or the next tick.
 void FleetServiceThread::serve() {
   std::array<zmq::pollitem_t, 2> items{zmq::pollitem_t{router_.handle(), 0, ZMQ_POLLIN, 0},
@@ -239,8 +246,7 @@ void FleetServiceThread::serve() {
   const auto due = reconciler_->wants_tick() ? std::min(next_tick_, next_look_) : next_tick_;
   const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(due - Clock::now()) + 1ms;
   zmq::poll(items.data(), items.size(), std::clamp<std::chrono::milliseconds>(left, 0ms, kTick));
-  eventfd_t count = 0;
-  if (::eventfd_read(wake_, &count) == 0) reconciler_->look_again();
+  if (woken()) reconciler_->look_again();
   receive_all();
   const auto begun = Clock::now();
   if (begun >= next_tick_ || (reconciler_->wants_tick() && begun >= next_look_)) {
@@ -256,7 +262,7 @@ void FleetServiceThread::run() {
   sigset_t all;  // Signals are for the main thread; here they would only interrupt the poll.
   sigfillset(&all);
   pthread_sigmask(SIG_BLOCK, &all, nullptr);
-  zmq::pollitem_t woken{nullptr, wake_, ZMQ_POLLIN, 0};
+  zmq::pollitem_t wake_up{nullptr, wake_, ZMQ_POLLIN, 0};
   while (!stopping_) {
     const bool leads = lease_.keep(now_ms());
     if (reconciler_ && (!leads || reconciler_->outlived(lease_.generation()))) step_down();
@@ -264,7 +270,8 @@ void FleetServiceThread::run() {
     if (reconciler_) {
       serve();
     } else {
-      zmq::poll(&woken, 1, kStandByMs);
+      zmq::poll(&wake_up, 1, kStandByMs);
+      woken();  // The leader looks at the queue; left unread it would end every poll at once.
     }
   }
 }

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <time.h>
 
 #include <atomic>
 #include <chrono>
@@ -186,6 +187,23 @@ TEST_F(FleetServiceTest, ASecondCoordinatorTakesOverWithTheJobsThatRun) {
   std::ofstream(options_.jobs_directory / id / "go") << "";
   EXPECT_TRUE(reaches(id, JobPhase::kSucceeded));
   EXPECT_EQ(store_->get(id)->attempt, 1) << "nothing was disturbed";
+}
+
+std::chrono::nanoseconds processor_time() {
+  timespec time{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+}
+
+TEST_F(FleetServiceTest, StandingByIsIdleAfterASubmissionToo) {
+  auto other = options_;
+  other.place = "elsewhere";
+  const auto second = FleetService::start(other, *store_);
+  ASSERT_TRUE(second) << second.error().message;
+  (*second)->wake();
+  const auto before = processor_time();
+  std::this_thread::sleep_for(1s);
+  EXPECT_LT(processor_time() - before, 300ms);
 }
 
 /// Sends one beat as `host` with the keys in `file`; whether the service saw the agent.
