@@ -2,7 +2,7 @@
 """Drives the whole service through the stock openai client: real trainer, two ranks, a small random model.
 
 A job from an uploaded file to `succeeded`; a job cancelled; a rank killed; Redis stopped and killed under a running job;
-everything that is refused; a restart that loses nothing.
+a sweep that stops what does not learn; everything that is refused; a restart that loses nothing.
 """
 import json
 import os
@@ -187,6 +187,40 @@ def restart(checks, service, client, job):
     checks.equal("with its end", client.fine_tuning.jobs.retrieve(job).status, "succeeded")
 
 
+def losses_of(service, job):
+    """Loss by step, as the trainer itself wrote it down."""
+    return {int(record["global_step/max_steps"].split("/")[0]): record["loss"]
+            for record in programs.records(service.data / "jobs" / job) if "loss" in record}
+
+
+def a_sweep_halves(checks, service, client):
+    """Two learning rates of four learn nothing."""
+    request = {"model": MODEL, "training_file": upload(client, rows()).id, **SETTINGS, "workers": 1, "logging_steps": 10,
+               "save_strategy": "no",
+               "sweep": {"parameters": {"learning_rate": [1e-8, 1e-7, 1e-3, 1e-2]}, "metric": "loss", "max_parallel": 2,
+                         "halving": {"eta": 2, "min_steps": 50, "max_steps": 600}}}
+    sweep = client.post("/fine_tuning/sweeps", cast_to=object, body=request)["id"]
+
+    def shown():
+        return client.get(f"/fine_tuning/sweeps/{sweep}", cast_to=object)
+
+    wait_until("the sweep to end", lambda: shown()["status"] != "running", limit_s=120)
+    ended = shown()
+    checks.equal("the sweep", ended["status"], "succeeded")
+    states = [trial["state"] for trial in ended["jobs"]]
+    checks.that("one that learns is trained to its end, one that does not is stopped",
+                "succeeded" in states[2:] and "cancelled" in states[:2], str(states))
+    finals = {trial["job"]: losses_of(service, trial["job"])[600] for trial in ended["jobs"] if trial["state"] == "succeeded"}
+    checks.equal("the best is the one with the lowest loss", ended["best"]["job"], min(finals, key=finals.get))
+    for trial in ended["jobs"]:
+        if trial["state"] != "cancelled":
+            continue
+        said = [event.message for event in client.fine_tuning.jobs.list_events(trial["job"])]
+        checks.that("a stopped job tells why", any(f"stopped by sweep {sweep}: behind at step" in text for text in said),
+                    str(said[:2]))
+        checks.that("and did not train to its end", max(losses_of(service, trial["job"])) < 600, str(trial["values"]))
+
+
 def main():
     checks, scratch = programs.Checks(), programs.scratch("service")
     tiny_models.make(MODEL, scratch / "models")
@@ -196,7 +230,7 @@ def main():
         checks.equal("the key file's mode", oct((service.data / "admin.key").stat().st_mode & 0o777), "0o600")
         checks.that("the model is listed", MODEL in [model.id for model in client.models.list()])
         job = succeeds(checks, service, client)
-        for part in (refusals, cancelled, paused_and_resumed, a_rank_dies, redis_fails):
+        for part in (refusals, cancelled, paused_and_resumed, a_rank_dies, a_sweep_halves, redis_fails):
             part(checks, service, client)
         restart(checks, service, client, job)
     except (TimeoutError, openai.APIError) as error:
