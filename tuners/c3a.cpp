@@ -1,14 +1,11 @@
 #include "tuners/c3a.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/complex.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/fft_irfft.h>
 #include <ATen/ops/fft_rfft.h>
 #include <ATen/ops/stack.h>
-#include <ATen/ops/view_as_complex.h>
 #include <ATen/ops/view_as_real.h>
 #include <ATen/ops/zeros.h>
 #include <c10/util/StringUtil.h>
@@ -19,46 +16,13 @@
 
 #include "tuners/config/target_match.h"
 #include "tuners/initial_values.h"
+#include "tuners/real_spectra.h"
 
 namespace tunefleet::tuners {
 namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-constexpr int64_t kTokensOfAThread = 16;
-
-/// Calls work(its part of `out`, first token, tokens) for every thread's share: the library's own
-/// transforms run on one thread.
-template <typename Work>
-void over_tokens(const at::Tensor& out, const Work& work) {
-  at::parallel_for(0, out.size(0), kTokensOfAThread, [&](int64_t from, int64_t to) {
-    const at::NoGradGuard no_grad;  // a thread's own setting
-    at::Tensor part = out.narrow(0, from, to - from);
-    work(part, from, to - from);
-  });
-}
-
-/// The spectra of x's blocks, [N, in] -> [N, in / b * (b / 2 + 1) * 2] float32.
-at::Tensor block_spectra(const at::Tensor& x, int64_t b) {
-  const auto blocks = x.detach().to(at::kFloat).contiguous().view({x.size(0), -1, b});
-  const auto spectra = at::empty({blocks.size(0), blocks.size(1), b / 2 + 1},
-                                 blocks.options().dtype(at::kComplexFloat));
-  over_tokens(spectra, [&](at::Tensor& part, int64_t first, int64_t count) {
-    at::fft_rfft_out(part, blocks.narrow(0, first, count));
-  });
-  return at::view_as_real(spectra).flatten(1);
-}
-
-/// The other way, [N, width].
-at::Tensor from_spectra(const at::Tensor& spectra, int64_t b) {
-  const auto parts = at::view_as_complex(spectra.view({spectra.size(0), -1, b / 2 + 1, 2}));
-  const auto blocks = at::empty({parts.size(0), parts.size(1), b}, spectra.options());
-  over_tokens(blocks, [&](at::Tensor& part, int64_t first, int64_t count) {
-    at::fft_irfft_out(part, parts.narrow(0, first, count), b);
-  });
-  return blocks.flatten(1);
-}
 
 /// Convolution turned round is a product with the conjugate: (re + i im) conj(w).
 at::Tensor frequency_values(const at::Tensor& kernel, double scale) {
@@ -82,7 +46,7 @@ class BlockCirculant : public torch::autograd::Function<BlockCirculant> {
     ctx->save_for_backward({x, kernel});
     ctx->saved_data["frequencies"] = c10::IValue::make_capsule(frequencies);
     const auto values = frequency_values(kernel, 1.0 / static_cast<double>(x.size(1)));
-    return from_spectra(frequencies->pattern->product(block_spectra(x, b), values), b);
+    return from_block_spectra(frequencies->pattern->product(block_spectra(x, b), values), b);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
@@ -97,7 +61,8 @@ class BlockCirculant : public torch::autograd::Function<BlockCirculant> {
     at::Tensor dx, dkernel;
     if (ctx->needs_input_grad(0)) {
       const auto values = frequency_values(kernel, scale);
-      dx = from_spectra(frequencies->pattern->transposed_product(g, values), b).to(x.scalar_type());
+      dx = from_block_spectra(frequencies->pattern->transposed_product(g, values), b)
+               .to(x.scalar_type());
     }
     if (ctx->needs_input_grad(1)) {
       // Correlation of x with dy: X conj(G).

@@ -2,12 +2,8 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/fft_ifft2.h>
-#include <ATen/ops/fft_irfft.h>
-#include <ATen/ops/fft_rfft.h>
 #include <ATen/ops/real.h>
 #include <ATen/ops/tensor.h>
-#include <ATen/ops/view_as_complex.h>
-#include <ATen/ops/view_as_real.h>
 #include <ATen/ops/zeros.h>
 #include <c10/util/StringUtil.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -17,6 +13,7 @@
 
 #include "tuners/config/target_match.h"
 #include "tuners/initial_values.h"
+#include "tuners/real_spectra.h"
 
 namespace tunefleet::tuners {
 namespace {
@@ -90,14 +87,6 @@ struct Call : torch::CustomClassHolder {
 };
 using CallPointer = c10::intrusive_ptr<Call>;
 
-at::Tensor half_spectrum(const at::Tensor& x) {
-  return at::view_as_real(at::fft_rfft(x.to(at::kFloat))).flatten(1);
-}
-
-at::Tensor from_half_spectrum(const at::Tensor& parts, int64_t width) {
-  return at::fft_irfft(at::view_as_complex(parts.view({parts.size(0), -1, 2})), width);
-}
-
 /// Inputs: x [N, in], c [n]; output [N, out] float32.
 class SpectralUpdate : public torch::autograd::Function<SpectralUpdate> {
  public:
@@ -109,7 +98,7 @@ class SpectralUpdate : public torch::autograd::Function<SpectralUpdate> {
     // irfft adds an entry's mirror image, and divides by out; D is divided by out * in.
     const auto values =
         signed_entries(plan, c, call->scaling / static_cast<double>(plan.in)).mul_(plan.row_weight);
-    return from_half_spectrum(plan.parts.product(half_spectrum(x), values), plan.out);
+    return from_block_spectra(plan.parts.product(block_spectra(x, plan.in), values), plan.out);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
@@ -118,16 +107,16 @@ class SpectralUpdate : public torch::autograd::Function<SpectralUpdate> {
     const auto saved = ctx->get_saved_variables();
     const auto& x = saved[0];
     const auto& c = saved[1];
-    const auto g = half_spectrum(grads[0]);
+    const auto g = block_spectra(grads[0], plan.out);
     at::Tensor dx, dc;
     if (ctx->needs_input_grad(0)) {
       const auto values = signed_entries(plan, c, call->scaling / static_cast<double>(plan.out))
                               .mul_(plan.col_weight);
       dx =
-          from_half_spectrum(plan.parts.transposed_product(g, values), plan.in).to(x.scalar_type());
+          from_block_spectra(plan.parts.transposed_product(g, values), plan.in).to(x.scalar_type());
     }
     if (ctx->needs_input_grad(1)) {
-      const auto sums = plan.parts.sampled_product(g, half_spectrum(x)).mul_(plan.sign);
+      const auto sums = plan.parts.sampled_product(g, block_spectra(x, plan.in)).mul_(plan.sign);
       dc = at::zeros_like(c).index_add_(0, plan.number, sums);
       dc.mul_(call->scaling / static_cast<double>(plan.out * plan.in));
     }

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <charconv>
-#include <map>
 #include <mutex>
 #include <random>
 #include <utility>
@@ -13,12 +12,13 @@
 #include "coordinator/queue/job_store.h"
 #include "coordinator/queue/lua_scripts.h"
 #include "coordinator/queue/redis_connection.h"
+#include "coordinator/queue/redis_scripts.h"
 #include "coordinator/queue/waiting_jobs.h"
 
 namespace tunefleet::coordinator {
 namespace {
 
-using Words = std::vector<std::string>;
+using Words = RedisScripts::Words;
 
 constexpr char kCreatedKey[] = "tf:created";
 constexpr char kQueuedKey[] = "tf:queued";
@@ -37,37 +37,6 @@ std::string owner_key(const std::string& owner, std::string_view part) {
 }
 std::string group_key(const std::string& group) {
   return fmt::format("tf:{{group:{}}}:jobs", group);
-}
-
-std::string text_of(const redisReply& reply) {
-  if (reply.type == REDIS_REPLY_INTEGER) return std::to_string(reply.integer);
-  return reply.str == nullptr ? std::string() : std::string(reply.str, reply.len);
-}
-
-/// Field, value, field, value … as a map, which borrows them.
-HashFields fields_of(const redisReply& flat) {
-  HashFields fields;
-  for (size_t i = 0; i + 1 < flat.elements; i += 2) {
-    const redisReply& name = *flat.element[i];
-    const redisReply& value = *flat.element[i + 1];
-    if (name.str == nullptr || value.str == nullptr) continue;
-    fields.emplace(std::string_view(name.str, name.len), std::string_view(value.str, value.len));
-  }
-  return fields;
-}
-
-/// The second element of {'ok', value}; the scripts' refusals and Redis' errors as errors.
-Result<const redisReply*> answer_of(const redisReply& reply) {
-  if (reply.type == REDIS_REPLY_ERROR) {
-    return fail(ErrorCode::kInternal, fmt::format("Redis refused a script: {}", text_of(reply)));
-  }
-  if (reply.type != REDIS_REPLY_ARRAY || reply.elements == 0) {
-    return fail(ErrorCode::kInternal, "Redis answered a script with another type than it returns");
-  }
-  const std::string word = text_of(*reply.element[0]);
-  if (word == "ok") return reply.elements > 1 ? reply.element[1] : nullptr;
-  return fail(error_code_from_name(word),
-              reply.elements > 1 ? text_of(*reply.element[1]) : std::string());
 }
 
 /// "17-0" -> 17; "17" -> 17.
@@ -106,11 +75,11 @@ class CallNames {
   std::atomic<int64_t> count_ = 0;
 };
 
-/// JobStore on Redis; see redis.md for the keys. Holds no state of its own but connections and
-/// script digests.
+/// JobStore on Redis; see redis.md for the keys. Holds no state of its own but connections and what
+/// it has read of waiting jobs.
 class RedisJobStore : public JobStore {
  public:
-  explicit RedisJobStore(RedisAddress address) : redis_(std::move(address)) {}
+  explicit RedisJobStore(RedisAddress address) : redis_(std::move(address)), scripts_(redis_) {}
 
   Result<JobRecord> create(const JobRecord& job, const std::string& idempotency_key) override;
   Result<JobRecord> get(const std::string& id) override;
@@ -142,7 +111,6 @@ class RedisJobStore : public JobStore {
   Status ping() override;
 
  private:
-  Result<RedisReply> run_script(const char* script, const Words& keys, const Words& arguments);
   Result<JobRecord> job_after(const char* script, const Words& keys, const Words& arguments);
   Result<std::vector<JobRecord>> jobs_of(const std::string& index, bool newest_first,
                                          const std::string& after, int64_t limit);
@@ -152,53 +120,18 @@ class RedisJobStore : public JobStore {
   Result<EventPage> events_of(const std::string& id, bool newest_first, int64_t bound,
                               int64_t limit);
   Status only_status(const Result<RedisReply>& reply);
-  Result<std::string> digest_of(const char* script);
 
   RedisPool redis_;
+  RedisScripts scripts_;
   CallNames calls_;
-  std::mutex mutex_;
-  std::map<const char*, std::string> digests_;  ///< Guarded by mutex_.
   std::mutex waiting_mutex_;
   WaitingJobs waiting_;         ///< Guarded by waiting_mutex_, like
   int64_t newest_requeue_ = 0;  ///< the newest in tf:requeued that is known.
 };
 
-/// SHA-1 of a script as Redis knows it. It depends on the text alone, so it stays right over
-/// restarts.
-Result<std::string> RedisJobStore::digest_of(const char* script) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (const auto found = digests_.find(script); found != digests_.end()) return found->second;
-  }
-  auto reply = redis_.command({"SCRIPT", "LOAD", script});
-  if (!reply) return fail(reply.error());
-  if ((*reply)->type != REDIS_REPLY_STRING) {
-    return fail(ErrorCode::kInternal,
-                fmt::format("Redis refused to load a script: {}", text_of(**reply)));
-  }
-  const std::lock_guard lock(mutex_);
-  return digests_[script] = text_of(**reply);
-}
-
-Result<RedisReply> RedisJobStore::run_script(const char* script, const Words& keys,
-                                             const Words& arguments) {
-  const auto digest = digest_of(script);
-  if (!digest) return fail(digest.error());
-  Words words{"EVALSHA", *digest, std::to_string(keys.size())};
-  words.insert(words.end(), keys.begin(), keys.end());
-  words.insert(words.end(), arguments.begin(), arguments.end());
-  auto reply = redis_.command(words);
-  if (!reply || (*reply)->type != REDIS_REPLY_ERROR || !text_of(**reply).starts_with("NOSCRIPT")) {
-    return reply;
-  }
-  words[0] = "EVAL";  // The server was restarted and has forgotten its scripts.
-  words[1] = script;
-  return redis_.command(words);
-}
-
 Result<JobRecord> RedisJobStore::job_after(const char* script, const Words& keys,
                                            const Words& arguments) {
-  const auto reply = run_script(script, keys, arguments);
+  const auto reply = scripts_.run(script, keys, arguments);
   if (!reply) return fail(reply.error());
   const auto answer = answer_of(**reply);
   if (!answer) return fail(answer.error());
@@ -214,15 +147,15 @@ Result<JobRecord> RedisJobStore::create(const JobRecord& job, const std::string&
   const std::string id = job.id.empty() ? new_job_id() : job.id;
   const bool keyed = !idempotency_key.empty();
   const auto reply =
-      run_script(lua::create_job,
-                 {job_key(id, "job"), job_key(id, "events"), owner_key(job.owner, "created"),
-                  owner_key(job.owner, "idempotency:" + idempotency_key), group_key(job.group)},
-                 {calls_.next(), id, job.owner, std::string(phase_name(job.phase)),
-                  std::to_string(job.priority), fmt::format("Created fine-tuning job: {}", id),
-                  std::to_string(keyed ? kIdempotencyWindowMs : 0), job.group, "workers",
-                  std::to_string(job.workers), "min_workers", std::to_string(job.min_workers),
-                  "max_workers", std::to_string(job.max_workers), "spec", json_text(job.spec),
-                  "request", json_text(job.request)});
+      scripts_.run(lua::create_job,
+                   {job_key(id, "job"), job_key(id, "events"), owner_key(job.owner, "created"),
+                    owner_key(job.owner, "idempotency:" + idempotency_key), group_key(job.group)},
+                   {calls_.next(), id, job.owner, std::string(phase_name(job.phase)),
+                    std::to_string(job.priority), fmt::format("Created fine-tuning job: {}", id),
+                    std::to_string(keyed ? kIdempotencyWindowMs : 0), job.group, "workers",
+                    std::to_string(job.workers), "min_workers", std::to_string(job.min_workers),
+                    "max_workers", std::to_string(job.max_workers), "spec", json_text(job.spec),
+                    "request", json_text(job.request)});
   if (!reply) return fail(reply.error());
   const auto answer = answer_of(**reply);
   if (!answer) return fail(answer.error());
@@ -254,8 +187,8 @@ Result<JobRecord> RedisJobStore::get(const std::string& id) {
 
 Result<std::vector<JobRecord>> RedisJobStore::jobs_of(const std::string& index, bool newest_first,
                                                       const std::string& after, int64_t limit) {
-  const auto reply = run_script(lua::read_index, {index},
-                                {newest_first ? "1" : "0", after, std::to_string(limit)});
+  const auto reply = scripts_.run(lua::read_index, {index},
+                                  {newest_first ? "1" : "0", after, std::to_string(limit)});
   if (!reply) return fail(reply.error());
   const auto answer = answer_of(**reply);
   if (!answer) return fail(answer.error());
@@ -372,7 +305,7 @@ Result<JobStanding> RedisJobStore::transition(const std::string& id, int64_t att
     arguments.push_back(std::move(value));
   }
   const auto reply =
-      run_script(lua::transition, {job_key(id, "job"), job_key(id, "events")}, arguments);
+      scripts_.run(lua::transition, {job_key(id, "job"), job_key(id, "events")}, arguments);
   if (!reply) return fail(reply.error());
   return standing_of(**reply);
 }
@@ -404,7 +337,8 @@ Status RedisJobStore::only_status(const Result<RedisReply>& reply) {
 
 Result<Leadership> RedisJobStore::lead(const std::string& place, const std::string& process,
                                        int64_t ttl_ms) {
-  const auto reply = run_script(lua::lead, {kLeaderKey}, {place, process, std::to_string(ttl_ms)});
+  const auto reply =
+      scripts_.run(lua::lead, {kLeaderKey}, {place, process, std::to_string(ttl_ms)});
   if (!reply) return fail(reply.error());
   const auto answer = answer_of(**reply);
   if (!answer) return fail(answer.error());
@@ -412,12 +346,12 @@ Result<Leadership> RedisJobStore::lead(const std::string& place, const std::stri
 }
 
 Status RedisJobStore::resign(const std::string& process) {
-  return only_status(run_script(lua::resign, {kLeaderKey}, {process}));
+  return only_status(scripts_.run(lua::resign, {kLeaderKey}, {process}));
 }
 
 Status RedisJobStore::append_event(const std::string& id, int64_t attempt, int64_t source_number,
                                    const JobEventRecord& event) {
-  return only_status(run_script(
+  return only_status(scripts_.run(
       lua::append_event, {job_key(id, "job"), job_key(id, "events"), job_key(id, "told")},
       {calls_.next(), id, std::to_string(attempt), std::to_string(source_number), event.level,
        event.type, event.message, json_text(event.data), std::to_string(event.created_at_ms)}));
@@ -426,9 +360,9 @@ Status RedisJobStore::append_event(const std::string& id, int64_t attempt, int64
 Result<EventPage> RedisJobStore::events_of(const std::string& id, bool newest_first, int64_t bound,
                                            int64_t limit) {
   if (limit < 1) return fail(ErrorCode::kInvalidArgument, fmt::format("bad limit: {}", limit));
-  const auto reply =
-      run_script(lua::read_events, {job_key(id, "job"), job_key(id, "events")},
-                 {id, newest_first ? "1" : "0", std::to_string(bound), std::to_string(limit + 1)});
+  const auto reply = scripts_.run(
+      lua::read_events, {job_key(id, "job"), job_key(id, "events")},
+      {id, newest_first ? "1" : "0", std::to_string(bound), std::to_string(limit + 1)});
   if (!reply) return fail(reply.error());
   const auto answer = answer_of(**reply);
   if (!answer) return fail(answer.error());
@@ -457,8 +391,8 @@ Result<int64_t> RedisJobStore::event_number(const std::string& id, const std::st
 
 Status RedisJobStore::set_progress(const std::string& id, int64_t attempt,
                                    const nlohmann::json& progress) {
-  return only_status(run_script(lua::set_progress, {job_key(id, "job")},
-                                {std::to_string(attempt), json_text(progress)}));
+  return only_status(scripts_.run(lua::set_progress, {job_key(id, "job")},
+                                  {std::to_string(attempt), json_text(progress)}));
 }
 
 Status RedisJobStore::ping() {

@@ -8,12 +8,13 @@
 #include "coordinator/queue/job_hash.h"
 #include "coordinator/queue/lua_scripts.h"
 #include "coordinator/queue/redis_connection.h"
+#include "coordinator/queue/redis_scripts.h"
 #include "coordinator/queue/sweep_store.h"
 
 namespace tunefleet::coordinator {
 namespace {
 
-using Words = std::vector<std::string>;
+using Words = RedisScripts::Words;
 
 constexpr char kSequenceKey[] = "tf:sequence";
 constexpr char kUnfinishedKey[] = "tf:sweeps_unfinished";
@@ -26,14 +27,9 @@ std::string owner_key(const std::string& owner) {
   return fmt::format("tf:{{owner:{}}}:sweeps", owner);
 }
 
-std::string text_of(const redisReply& reply) {
-  return reply.str == nullptr ? std::string() : std::string(reply.str, reply.len);
-}
-
 Result<SweepRecord> sweep_from(const redisReply& flat) {
-  std::map<std::string, std::string> fields;
-  for (size_t i = 0; i + 1 < flat.elements; i += 2)
-    fields[text_of(*flat.element[i])] = text_of(*flat.element[i + 1]);
+  const HashFields stored = fields_of(flat);
+  std::map<std::string, std::string> fields(stored.begin(), stored.end());
   const auto unreadable = [&](const char* field) {
     return fail(ErrorCode::kDataLoss,
                 fmt::format("stored sweep cannot be read: {}, {} = {}", fields["id"], field,
@@ -59,10 +55,10 @@ Result<SweepRecord> sweep_from(const redisReply& flat) {
   return sweep;
 }
 
-/// SweepStore on Redis; see redis.md for the keys. Sweeps are few: scripts are sent as they are.
+/// SweepStore on Redis; see redis.md for the keys.
 class RedisSweepStore : public SweepStore {
  public:
-  explicit RedisSweepStore(RedisAddress address) : redis_(std::move(address)) {}
+  explicit RedisSweepStore(RedisAddress address) : redis_(std::move(address)), scripts_(redis_) {}
 
   Result<SweepRecord> create(const SweepRecord& sweep) override {
     return after(lua::create_sweep,
@@ -98,17 +94,11 @@ class RedisSweepStore : public SweepStore {
 
  private:
   Result<SweepRecord> after(const char* script, const Words& keys, const Words& arguments) {
-    Words words{"EVAL", script, std::to_string(keys.size())};
-    words.insert(words.end(), keys.begin(), keys.end());
-    words.insert(words.end(), arguments.begin(), arguments.end());
-    const auto reply = redis_.command(words);
+    const auto reply = scripts_.run(script, keys, arguments);
     if (!reply) return fail(reply.error());
-    const redisReply& answer = **reply;
-    if (answer.type != REDIS_REPLY_ARRAY || answer.elements < 2)
-      return fail(ErrorCode::kInternal, "Redis refused a script: " + text_of(answer));
-    const std::string word = text_of(*answer.element[0]);
-    if (word == "ok") return sweep_from(*answer.element[1]);
-    return fail(error_code_from_name(word), text_of(*answer.element[1]));
+    const auto answer = answer_of(**reply);
+    if (!answer) return fail(answer.error());
+    return sweep_from(**answer);
   }
 
   Result<std::vector<SweepRecord>> all_of(const std::string& index) {
@@ -125,6 +115,7 @@ class RedisSweepStore : public SweepStore {
   }
 
   RedisPool redis_;
+  RedisScripts scripts_;
 };
 
 }  // namespace
