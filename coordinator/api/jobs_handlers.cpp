@@ -27,12 +27,13 @@ constexpr int64_t kLogTailBytes = 64 << 10;
 constexpr int64_t kLogPieceBytes = 1 << 20;
 constexpr const char* kBodyDigest = "body_sha256";
 
-json shown(const ApiContext& context, const JobRecord& job) {
-  return to_openai_job(job, context.fleet.position(job.id), context.now_ms());
+json shown(const ApiContext& context, JobRecord job) {
+  const auto position = context.fleet.position(job.id);
+  return to_openai_job(std::move(job), position, context.now_ms());
 }
 
-HttpReply job_reply(const ApiContext& context, const JobRecord& job) {
-  return json_reply(shown(context, job));
+HttpReply job_reply(const ApiContext& context, JobRecord job) {
+  return json_reply(shown(context, std::move(job)));
 }
 
 bool is_retry(const HttpRequest& request) {
@@ -108,9 +109,9 @@ ApiReply create_job(const ApiContext& context, CreateGate& gate, HttpRequest& re
 }
 
 ApiReply get_job(const ApiContext& context, HttpRequest& request) {
-  const auto job = find_own_job(context, request);
+  auto job = find_own_job(context, request);
   if (!job) return api_fail(job.error());
-  return job_reply(context, *job);
+  return job_reply(context, *std::move(job));
 }
 
 /// metadata[key]=value pairs, all of which must be the job's; or metadata=null: jobs without any.
@@ -150,18 +151,18 @@ ApiReply list_jobs(const ApiContext& context, HttpRequest& request) {
   const int64_t at_once = filter.accepts_all() ? *limit : kPage;
   std::vector<json> items;
   for (;;) {
-    const auto page = context.jobs.list(request.owner, after, at_once);
+    auto page = context.jobs.list(request.owner, after, at_once);
     if (!page) return api_fail(to_api_error(page.error()));
-    for (const JobRecord& job : page->jobs) {
+    if (!page->jobs.empty()) after = page->jobs.back().id;
+    for (JobRecord& job : page->jobs) {
       if (!filter.accepts(job)) continue;
       if (static_cast<int64_t>(items.size()) == *limit) {
         return json_reply(to_openai_page(std::move(items), true));
       }
-      items.push_back(shown(context, job));
+      items.push_back(shown(context, std::move(job)));
     }
     if (filter.accepts_all()) return json_reply(to_openai_page(std::move(items), page->has_more));
     if (!page->has_more || page->jobs.empty()) break;
-    after = page->jobs.back().id;
   }
   return json_reply(to_openai_page(std::move(items), false));
 }

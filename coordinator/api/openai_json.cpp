@@ -71,8 +71,8 @@ json method(const json& spec, json values) {
 
 }  // namespace
 
-json shown_spec(const JobRecord& job) {
-  json spec = job.spec.is_object() ? job.spec : json::object();
+json shown_spec(JobRecord job) {
+  json spec = job.spec.is_object() ? std::move(job.spec) : json::object();
   spec["model"] = field(job.request, "model");
   for (const char* key : {"dataset", "val_dataset", "adapters", "resume_from_checkpoint"}) {
     if (const json& named = field(job.request, key); !named.is_null()) spec[key] = named;
@@ -118,7 +118,7 @@ double device_hours(const JobRecord& job, int64_t now_ms) {
   return static_cast<double>(job.device_ms + std::max<int64_t>(current, 0)) / kMsPerHour;
 }
 
-void add_extensions(json& shown, const JobRecord& job, const QueuePosition& queue, int64_t now_ms) {
+void add_extensions(json& shown, JobRecord job, const QueuePosition& queue, int64_t now_ms) {
   const bool waiting = job.phase == JobPhase::kQueued;
   shown["name"] = field(job.spec, "name");
   shown["attempt"] = job.attempt;
@@ -136,15 +136,15 @@ void add_extensions(json& shown, const JobRecord& job, const QueuePosition& queu
   shown["queue_position"] = waiting && queue.position > 0 ? json(queue.position) : json();
   shown["pending_reason"] = waiting && !queue.reason.empty() ? json(queue.reason) : json();
   shown["estimated_start"] = waiting ? seconds_or_null(queue.estimated_start_ms) : json();
-  shown["spec"] = shown_spec(job);
-  shown["result"] = job.result;
-  shown["failure"] = job.failure;
   shown["checkpoint"] = field(job.result, "checkpoint");
+  shown["result"] = std::move(job.result);
+  shown["failure"] = std::move(job.failure);
+  shown["spec"] = shown_spec(std::move(job));
 }
 
 }  // namespace
 
-json to_openai_job(const JobRecord& job, const QueuePosition& queue, int64_t now_ms) {
+json to_openai_job(JobRecord job, const QueuePosition& queue, int64_t now_ms) {
   const bool succeeded = job.phase == JobPhase::kSucceeded;
   const json progress = progress_of(job);
   const json values = hyperparameters(job.spec);
@@ -169,7 +169,7 @@ json to_openai_job(const JobRecord& job, const QueuePosition& queue, int64_t now
              {"integrations", json::array()},
              {"metadata", metadata}};
   shown["progress"] = progress;
-  add_extensions(shown, job, queue, now_ms);
+  add_extensions(shown, std::move(job), queue, now_ms);
   return shown;
 }
 

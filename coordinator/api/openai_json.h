@@ -12,9 +12,9 @@ namespace tunefleet::coordinator {
 
 /// Our values in the shapes OpenAI's clients parse, strictly: what they require is always there,
 /// our own fields stand beside. Times become whole seconds. Described in coordinator/api/api.md.
-nlohmann::json to_openai_job(const JobRecord& job, const QueuePosition& queue, int64_t now_ms);
+nlohmann::json to_openai_job(JobRecord job, const QueuePosition& queue, int64_t now_ms);
 /// The job's spec with the names its author used, not with our paths.
-nlohmann::json shown_spec(const JobRecord& job);
+nlohmann::json shown_spec(JobRecord job);
 nlohmann::json to_openai_event(const JobEventRecord& event);
 /// `event` is one of type checkpoint, its data {path, step, metrics}.
 nlohmann::json to_openai_checkpoint(const JobRecord& job, const JobEventRecord& event);

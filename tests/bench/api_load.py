@@ -17,9 +17,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 from chaos_fleet import Fleet
-from kill_anything_test import upload
-from chaos_clients import Api
-from service import programs
+from chaos_clients import Api, upload_body
+from service import programs, wait_until
 
 # Parts of a hundred requests. The list's pages are the newest ones and those after a job anywhere in it.
 MIXTURE = {"create": 20, "retrieve": 35, "list": 15, "list after": 10, "events": 20}
@@ -131,6 +130,17 @@ def summary(times):
     return {"requests": len(times), "p50_ms": at(0.5), "p99_ms": at(0.99), "max_ms": round(times[-1], 2)}
 
 
+def start(fleet):
+    """Redis, one coordinator and one agent; returns the coordinator and a key."""
+    fleet.redis.start()
+    wait_until("Redis listens", (fleet.scratch / "redis.sock").exists)
+    coordinator = fleet.coordinators[0]
+    coordinator.start()
+    wait_until("the coordinator answers", coordinator.answers, limit_s=15)
+    fleet.agents[0].start()
+    return coordinator, (fleet.shared / "admin.key").read_text().strip()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rate", type=float, default=200)
@@ -142,11 +152,10 @@ def main():
     options = parser.parse_args()
     fleet = Fleet(programs.scratch("api-load"))
     try:
-        fleet.start_first()
-        coordinator = fleet.coordinators[0]
-        key = (coordinator.data / "admin.key").read_text().strip()
-        load = Load(options, coordinator.port, key, upload(Api(coordinator.port, key)))
-        fleet.agents[0].start()
+        coordinator, key = start(fleet)
+        status, file = Api(coordinator.port, key).ask("POST", "/files", **upload_body(1))
+        assert status == 200, file
+        load = Load(options, coordinator.port, key, file["id"])
         creates_per_s = load.fill()
         print(f"stored {options.stored} jobs, {options.waiting} of them wait; {creates_per_s:.0f} created a second", flush=True)
         time.sleep(3)
