@@ -248,8 +248,8 @@ def own_products(name, out, inputs, tokens):
     return 3 * TUNERS["lora"][1]["r"] * (out + inputs)
 
 
-def least(name, tokens):
-    """A step's products as a multiple of LoRA's: what no implementation of the formula gets below with products at one speed."""
+def products(name, tokens):
+    """A step's products as a multiple of LoRA's. What is measured may be lower: a step, LoRA's too, has more in it than products."""
     def step(tuner):
         layers = sum(count * (2 * out * inputs + own_products(tuner, out, inputs, tokens)) for (out, inputs), count in LINEARS)
         return layers + HEAD * (3 if tuner == "longlora" else 2)  # LongLoRA trains the embedding
@@ -259,7 +259,7 @@ def least(name, tokens):
 def against_aims(rows, tokens):
     """What costs more than it should; the table says how much."""
     ratios = {row["tuner"]: row["ours_step_ratio"] for row in rows if row["ours_step_ratio"]}
-    above = [f"{name} {value:.2f} (aim {AIMS.get(name, AIM)}, its products alone {least(name, tokens):.2f})"
+    above = [f"{name} {value:.2f} (aim {AIMS.get(name, AIM)}, its products alone {products(name, tokens):.2f})"
              for name, value in ratios.items() if name in TUNERS and value > AIMS.get(name, AIM)]
     print("above the aim: " + (", ".join(above) or "none"))
     if "full" in ratios:
