@@ -198,7 +198,7 @@ def a_sweep_halves(checks, service, client):
     request = {"model": MODEL, "training_file": upload(client, rows()).id, **SETTINGS, "workers": 1, "logging_steps": 10,
                "save_strategy": "no",
                "sweep": {"parameters": {"learning_rate": [1e-8, 1e-7, 1e-3, 1e-2]}, "metric": "loss", "max_parallel": 2,
-                         "halving": {"eta": 2, "min_steps": 50, "max_steps": 600}}}
+                         "halving": {"eta": 2, "min_steps": 50, "max_steps": 300}}}
     sweep = client.post("/fine_tuning/sweeps", cast_to=object, body=request)["id"]
 
     def shown():
@@ -210,7 +210,7 @@ def a_sweep_halves(checks, service, client):
     states = [trial["state"] for trial in ended["jobs"]]
     checks.that("one that learns is trained to its end, one that does not is stopped",
                 "succeeded" in states[2:] and "cancelled" in states[:2], str(states))
-    finals = {trial["job"]: losses_of(service, trial["job"])[600] for trial in ended["jobs"] if trial["state"] == "succeeded"}
+    finals = {trial["job"]: losses_of(service, trial["job"])[300] for trial in ended["jobs"] if trial["state"] == "succeeded"}
     checks.equal("the best is the one with the lowest loss", ended["best"]["job"], min(finals, key=finals.get))
     for trial in ended["jobs"]:
         if trial["state"] != "cancelled":
@@ -218,7 +218,7 @@ def a_sweep_halves(checks, service, client):
         said = [event.message for event in client.fine_tuning.jobs.list_events(trial["job"])]
         checks.that("a stopped job tells why", any(f"stopped by sweep {sweep}: behind at step" in text for text in said),
                     str(said[:2]))
-        checks.that("and did not train to its end", max(losses_of(service, trial["job"])) < 600, str(trial["values"]))
+        checks.that("and did not train to its end", max(losses_of(service, trial["job"])) < 300, str(trial["values"]))
 
 
 def main():
