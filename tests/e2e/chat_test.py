@@ -51,15 +51,16 @@ def generated(models, adapter=None):
     return json.loads(programs.must_run(command + (["--adapter", adapter] if adapter else []), 60).out)["text"]
 
 
-def generated_by_peft(models, adapter):
-    """What transformers' generate() says with PEFT's adapter."""
+def generated_by_transformers(model_directory, adapter=None):
+    """What transformers' generate() says, with PEFT's adapter where there is one."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(models / MODEL)
-    base = AutoModelForCausalLM.from_pretrained(models / MODEL, dtype=torch.float32)
-    model = PeftModel.from_pretrained(base, adapter).eval()
+    tokenizer = AutoTokenizer.from_pretrained(model_directory)
+    model = AutoModelForCausalLM.from_pretrained(model_directory, dtype=torch.float32).eval()
+    if adapter:
+        model = PeftModel.from_pretrained(model, adapter).eval()
     prompt = tokenizer.apply_chat_template([{"role": "user", "content": PROMPT}], add_generation_prompt=True,
                                            return_tensors="pt", return_dict=True)
     with torch.no_grad():
@@ -73,8 +74,8 @@ def servers(service):
     return [pid for pid, _, words in processes() if pid in family and "serve" in words[1:2]]
 
 
-def train(client):
-    job = service_test.submit(client, SETTINGS, suffix="happy").id
+def train(client, settings=SETTINGS):
+    job = service_test.submit(client, settings, suffix="happy").id
     done = service_test.wait_for(client, job, service_test.FINAL)
     assert done.status == "succeeded", done
     return done
@@ -85,7 +86,8 @@ def same_texts(checks, service, client, job):
     answer = ask(client, tuned)
     text = text_of(answer)
     checks.equal("a tuned model's answer is that of `tunefleet generate`", text, generated(service.models, job.checkpoint))
-    checks.equal("and of transformers with PEFT", text, generated_by_peft(service.models, f"{job.checkpoint}/peft"))
+    checks.equal("and of transformers with PEFT", text, generated_by_transformers(service.models / MODEL,
+                                                                                         f"{job.checkpoint}/peft"))
     base = text_of(ask(client, MODEL))
     checks.equal("the base model's answer", base, generated(service.models))
     checks.that("tuning has changed the answer", base != text, repr(base))
@@ -103,6 +105,15 @@ def same_texts(checks, service, client, job):
     printed = (text + "\n").replace("\r\n", "\n").replace("\r", "\n")  # As Python reads what a process prints.
     checks.equal("`tunefleet chat` prints it", one.out, printed)
     checks.equal("all of this by one process", len(servers(service)), 1)
+
+
+def fully_tuned(checks, client):
+    job = train(client, {**SETTINGS, "tuner_type": "full", "learning_rate": 1e-3})
+    answer = text_of(ask(client, job.fine_tuned_model))
+    checks.equal("a fully tuned model's answer is that of transformers", answer, generated_by_transformers(job.checkpoint))
+    checks.that("it is not the base model's", answer != text_of(ask(client, MODEL)))
+    checks.equal("a checkpoint of it answers too", text_of(ask(client, f"{job.fine_tuned_model}:ckpt-step-20")),
+                 generated_by_transformers(job.checkpoint.replace("checkpoint-40", "checkpoint-20")))
 
 
 def draws(checks, client):
@@ -148,6 +159,7 @@ def main():
         client = service.client()
         job = train(client)
         same_texts(checks, service, client, job)
+        fully_tuned(checks, client)
         draws(checks, client)
         refusals(checks, client)
         a_client_goes(checks, client)

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """Trains every tuner there is as a real job, and checks what comes of it.
 
-  tuner_jobs_test.py [--model DIR] [--only NAME …] [--steps N] [--length TOKENS] [--rows N] [--json FILE]
+  tuner_jobs_test.py [--model DIR] [--service] [--only NAME …] [--steps N] [--length TOKENS] [--rows N] [--json FILE]
 
-Without --model the jobs run on a small random model, in seconds each; with one (SmolLM2) the table is the real one. The
-tuners are those of `tunefleet tuners --json`, so that a new one is covered; CASES adds what a tuner needs and variants.
+Without --model the jobs run on a small random model, in seconds each; with one (SmolLM2) the table is the real one. With
+--service a running `tunefleet up` gets them through its API, one at a time; without, the trainer alone runs them. The tuners are those of `tunefleet tuners --json`, so that a new one is covered; CASES adds what a tuner needs and variants.
 Of each job: the loss falls; a run resumed from its middle ends with the same bits (small model); the checkpoint loads back
 and gives the loss the run ended with; the base is as it was; what can merge merges to the same logits, and what cannot is
 refused by its name. Then what tuners must refuse: bad options, files of other shapes or bases, taken names.
 """
 import argparse
+import atexit
 import hashlib
 import json
 import math
@@ -20,6 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "oracle"))
 import programs
+import service
 import tiny_models
 
 USER = 2
@@ -104,6 +106,7 @@ class Bench:
         del self.job["lora_alpha"], self.job["lora_rank"]
         self.base_digest = self.digest()
         self.base_logits = self.logits("base")
+        self.runner = ThroughService(self) if options.service else Alone(self)
 
     def token_rows(self):
         """Rows in which some tokens repeat: something to learn, and the same in every run."""
@@ -124,6 +127,38 @@ class Bench:
         total = sum(torch.nn.functional.cross_entropy(row[:-1], torch.tensor(ids[1:]), reduction="sum").item()
                     for row, ids in zip(logits, self.rows))
         return total / sum(len(ids) - 1 for ids in self.rows)
+
+
+class Alone:
+    """Runs a job with the trainer and nothing else."""
+
+    def __init__(self, bench):
+        self.bench = bench
+
+    def run(self, name, job):
+        """The run's directory; and what went wrong, or nothing."""
+        output = self.bench.scratch / name.replace(" ", "_").replace(",", "")
+        finished = programs.run(programs.trainer_command(job, output), TIME_LIMIT_S)
+        return output, None if finished.code == 0 else str(finished)[-1500:]
+
+
+class ThroughService:
+    """Submits a job with the openai client, and waits for its end."""
+
+    def __init__(self, bench):
+        self.service = service.Service(bench.scratch / "service", bench.model.resolve().parent, slots=1)
+        atexit.register(self.service.stop)
+        self.client = self.service.start().client()
+        with open(bench.job["dataset"][0], "rb") as rows:
+            self.file = self.client.files.create(file=rows, purpose="fine-tune").id
+
+    def run(self, name, job):
+        settings = {key: value for key, value in job.items() if key not in ("model", "dataset", "val_dataset")}
+        jobs = self.client.fine_tuning.jobs
+        made = jobs.create(model=Path(job["model"]).name, training_file=self.file, validation_file=self.file,
+                           metadata={"case": name}, extra_body=settings)
+        ended = service.wait_until(f"{name} ends", lambda: (now := jobs.retrieve(made.id)).finished_at and now, TIME_LIMIT_S)
+        return self.service.data / "jobs" / made.id, None if ended.status == "succeeded" else str(ended.error)
 
 
 def job_of(bench, settings):
@@ -150,10 +185,9 @@ def largest_difference(a, b):
 
 def trains(bench, name, settings):
     """Runs one job; returns its line of the table and its checkpoint, or nothing when it failed."""
-    output = bench.scratch / name.replace(" ", "_").replace(",", "")
-    finished = programs.run(programs.trainer_command(job_of(bench, settings), output), TIME_LIMIT_S)
-    if finished.code != 0:
-        bench.checks.that(f"{name} trains", False, str(finished)[-1500:])
+    output, wrong = bench.runner.run(name, job_of(bench, settings))
+    if wrong:
+        bench.checks.that(f"{name} trains", False, wrong)
         return None, None
     row = row_of(name, programs.step_records(output), programs.result(output))
     fell = math.isfinite(row["last_loss"]) and row["last_loss"] < row["first_loss"]
@@ -348,6 +382,7 @@ def converts_and_combines(bench):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="a Hugging Face directory instead of the small model")
+    parser.add_argument("--service", action="store_true", help="as jobs of a running service")
     parser.add_argument("--only", nargs="+", help="these cases alone")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--length", type=int, default=48)
