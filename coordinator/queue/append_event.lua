@@ -1,27 +1,24 @@
 -- Appends an event of the current attempt. One that carries a number of its source is stored once.
 -- KEYS: job, events, told
--- ARGV: call, id, attempt, source number (0: none), level, type, message, data, created_at_ms (0: now)
+-- ARGV: call, id, attempt, source number (0: none), event, created_at_ms (0: now)
 local job, events, told = unpack(KEYS)
-local call, id, attempt, source, level, kind, message, data, created = unpack(ARGV)
+local call, id, attempt, source, event, created = unpack(ARGV)
 
-if redis.call('EXISTS', job) == 0 then
+local state = read_state(job)
+if not state then
   return not_found(id)
 end
-if called_before(job, call) then
+if has_call(state, call) then
   return {'ok'}
 end
-local current = field(job, 'attempt')
-if current ~= attempt then
-  return refuse('conflict', 'event of attempt ' .. attempt .. ', the job is in attempt ' .. current ..
-                ': ' .. id)
+if state.attempt ~= attempt then
+  return refuse('conflict', 'event of attempt ' .. attempt .. ', the job is in attempt ' .. state.attempt .. ': ' .. id)
 end
 if source == '0' then
-  remember_call(job, call)
+  remember_call(state, call)
+  write_state(job, state)
 elseif redis.call('SADD', told, attempt .. ':' .. source) == 0 then
   return {'ok'}
 end
-if created == '0' then
-  created = number_text(now_ms())
-end
-append_event(job, events, level, kind, message, data, created)
+add_event(events, event, created == '0' and number_text(now_ms()) or created)
 return {'ok'}

@@ -1,21 +1,11 @@
-# cmake -DOUTPUT=… -DPRELUDES="a;b" -DSCRIPTS="c.lua;d.lua" -DSTEPS="e.lua" -P embed_lua.cmake: the scripts as one C++
-# header; SCRIPTS after all the preludes, STEPS after the first one only.
+# cmake -DOUTPUT=… -DPRELUDE=a.lua -DSCRIPTS="b.lua;c.lua" -P embed_lua.cmake: the scripts as one C++ header, each after
+# the prelude.
 set(text "#pragma once\n\n// Made from coordinator/queue/*.lua by embed_lua.cmake.\n\nnamespace tunefleet::coordinator::lua {\n")
-function(embed script)
-  set(body "")
-  foreach(part IN LISTS ARGN ITEMS ${script})
-    file(READ ${part} lines)
-    string(APPEND body "${lines}")
-  endforeach()
-  get_filename_component(name ${script} NAME_WE)
-  set(text "${text}\ninline constexpr char ${name}[] = R\"lua(${body})lua\";\n" PARENT_SCOPE)
-endfunction()
+file(READ ${PRELUDE} prelude)
 foreach(script IN LISTS SCRIPTS)
-  embed(${script} ${PRELUDES})
-endforeach()
-list(GET PRELUDES 0 first)
-foreach(script IN LISTS STEPS)
-  embed(${script} ${first})
+  file(READ ${script} lines)
+  get_filename_component(name ${script} NAME_WE)
+  string(APPEND text "\ninline constexpr char ${name}[] = R\"lua(${prelude}${lines})lua\";\n")
 endforeach()
 string(APPEND text "\n}  // namespace tunefleet::coordinator::lua\n")
 file(WRITE ${OUTPUT} "${text}")

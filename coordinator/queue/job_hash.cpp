@@ -71,20 +71,48 @@ class FieldReader {
   std::string problem_;
 };
 
+/// The words of the field `state`, in prelude.lua's order.
+constexpr std::string_view kStateWords[] = {
+    "phase",     "attempt",       "stop",         "workers",       "sequence",
+    "priority",  "created_at_ms", "queued_at_ms", "started_at_ms", "finished_at_ms",
+    "device_ms", "placement",     "calls"};
+
+/// Adds each word of `state` as if it were a field; whether all are there.
+bool add_state_words(HashFields& fields) {
+  std::string_view rest = fields["state"];
+  for (const std::string_view name : kStateWords) {
+    const size_t end = rest.find('\t');
+    if ((end == std::string_view::npos) != (name == "calls")) return false;
+    fields[name] = rest.substr(0, end);
+    if (end != std::string_view::npos) rest.remove_prefix(end + 1);
+  }
+  return true;
+}
+
 }  // namespace
 
-Result<JobRecord> job_from_hash(const HashFields& fields) {
+Result<JobRecord> job_from_hash(const HashFields& stored) {
+  HashFields fields = stored;
+  const bool whole = add_state_words(fields);
   FieldReader reader(fields);
   JobRecord job;
-  job.id = reader.text("id");
-  job.owner = reader.text("owner");
+  nlohmann::json given = reader.json("given");
+  if (!whole) reader.note("state", fields["state"]);
+  try {
+    job.id = given.at("id").get<std::string>();
+    job.owner = given.at("owner").get<std::string>();
+    job.group = given.at("group").get<std::string>();
+    job.min_workers = given.at("min_workers").get<int64_t>();
+    job.max_workers = given.at("max_workers").get<int64_t>();
+    job.spec = std::move(given.at("spec"));
+    job.request = std::move(given.at("request"));
+  } catch (const nlohmann::json::exception&) {
+    reader.note("given", fields["given"]);
+  }
   job.phase = reader.checked("phase", phase_from_name(reader.text("phase")));
   job.attempt = reader.number("attempt");
   job.priority = reader.number("priority");
-  job.group = reader.text("group");
   job.workers = reader.number("workers");
-  job.min_workers = reader.number("min_workers");
-  job.max_workers = reader.number("max_workers");
   job.placement = reader.checked("placement", placement_from_json(reader.json("placement")));
   job.stop = reader.checked("stop", stop_reason_from_name(reader.text("stop")));
   job.not_before_ms = reader.number("not_before_ms");
@@ -99,8 +127,6 @@ Result<JobRecord> job_from_hash(const HashFields& fields) {
   job.queued_at_ms = reader.number("queued_at_ms");
   job.started_at_ms = reader.number("started_at_ms");
   job.finished_at_ms = reader.number("finished_at_ms");
-  job.spec = reader.json("spec");
-  job.request = reader.json("request");
   if (const auto code = reader.text("error_code"); !code.empty()) {
     job.error = Error{error_code_from_name(code), reader.text("error_message")};
   }
@@ -112,8 +138,18 @@ Result<JobRecord> job_from_hash(const HashFields& fields) {
               fmt::format("stored job cannot be read: {}, {}", job.id, reader.problem()));
 }
 
-std::vector<std::pair<std::string, std::string>> changed_fields(JobPhase to,
-                                                                const TransitionChange& change) {
+/// Put together as text: a specification may be long, and need not be copied.
+std::string given_text(const JobRecord& job) {
+  const auto text = [](const nlohmann::json& value) {
+    return value.is_null() ? "null" : json_text(value);
+  };
+  return fmt::format(
+      R"({{"id":{},"owner":{},"group":{},"min_workers":{},"max_workers":{},"spec":{},"request":{}}})",
+      text(job.id), text(job.owner), text(job.group), job.min_workers, job.max_workers,
+      text(job.spec), text(job.request));
+}
+
+std::vector<std::pair<std::string, std::string>> changed_fields(const TransitionChange& change) {
   std::vector<std::pair<std::string, std::string>> fields;
   const auto set_number = [&fields](const char* name, const auto& value) {
     if (value) fields.emplace_back(name, std::to_string(static_cast<int64_t>(*value)));
@@ -121,10 +157,6 @@ std::vector<std::pair<std::string, std::string>> changed_fields(JobPhase to,
   const auto set_json = [&fields](const char* name, const auto& value) {
     if (value) fields.emplace_back(name, json_text(*value));
   };
-  if (change.placement && to == JobPhase::kRunning) {
-    fields.emplace_back("placement", json_text(to_json(*change.placement)));
-    fields.emplace_back("workers", std::to_string(ranks_of(*change.placement)));
-  }
   set_number("not_before_ms", change.not_before_ms);
   set_number("half_batch", change.half_batch);
   set_json("failure", change.failure);
@@ -154,20 +186,29 @@ Result<Leadership> leadership_from_hash(const HashFields& fields) {
               fmt::format("stored leadership cannot be read: {}", reader.problem()));
 }
 
-Result<JobEventRecord> event_from_hash(const std::string& job, int64_t number,
-                                       const HashFields& fields) {
-  FieldReader reader(fields);
-  JobEventRecord event;
-  event.id = event_id(job, number);
-  event.number = number;
-  event.level = reader.text("level");
-  event.type = reader.text("type");
-  event.message = reader.text("message");
-  event.data = reader.json("data");
-  event.created_at_ms = reader.number("created_at_ms");
-  if (reader.problem().empty()) return event;
+std::string event_text(std::string_view level, std::string_view type, std::string_view message,
+                       const nlohmann::json& data) {
+  nlohmann::json event{{"level", level}, {"type", type}, {"message", message}};
+  if (!data.is_null()) event["data"] = data;
+  return json_text(event);
+}
+
+Result<JobEventRecord> event_from_entry(const std::string& job, int64_t number,
+                                        std::string_view entry) {
+  JobEventRecord event{.id = event_id(job, number), .number = number};
+  const auto [rest, error] =
+      std::from_chars(entry.data(), entry.data() + entry.size(), event.created_at_ms);
+  nlohmann::json fields = nlohmann::json::parse(rest, entry.data() + entry.size(), nullptr, false);
+  try {
+    event.level = fields.at("level").get<std::string>();
+    event.type = fields.at("type").get<std::string>();
+    event.message = fields.at("message").get<std::string>();
+    if (fields.contains("data")) event.data = std::move(fields["data"]);
+    if (error == std::errc()) return event;
+  } catch (const nlohmann::json::exception&) {  // Told below.
+  }
   return fail(ErrorCode::kDataLoss,
-              fmt::format("stored event cannot be read: {}, {}", event.id, reader.problem()));
+              fmt::format("stored event cannot be read: {}, {}", event.id, entry.substr(0, 80)));
 }
 
 std::string json_text(const nlohmann::json& value) {

@@ -120,7 +120,8 @@ class JobStore {
   virtual Status ping() = 0;
 };
 
-/// Opens the store in Redis. `url`: unix:///path/redis.sock or redis://host:port/db.
+/// Opens the store in Redis. `url`: unix:///path/redis.sock or redis://host:port/db. kConflict when
+/// an earlier tunefleet has stored its queue there in another form.
 Result<std::unique_ptr<JobStore>> open_redis_job_store(const std::string& url);
 /// The same rules in memory, for tests.
 std::unique_ptr<JobStore> make_memory_job_store(std::function<int64_t()> now_ms);

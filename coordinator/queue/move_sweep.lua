@@ -3,10 +3,10 @@
 local sweep, unfinished = unpack(KEYS)
 local id, to, final = ARGV[1], ARGV[2], ARGV[3] == '1'
 
-if redis.call('EXISTS', sweep) == 0 then
+local phase = redis.call('HGET', sweep, 'phase')
+if not phase then
   return refuse('not_found', 'no such sweep: ' .. id)
 end
-local phase = field(sweep, 'phase')
 if phase == to then
   return done(sweep)
 end

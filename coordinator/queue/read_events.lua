@@ -1,16 +1,19 @@
 -- Reads a page of a job's events.
 -- KEYS: job, events   ARGV: id, newest first (1) or oldest first (0), bound (exclusive; 0: none), limit
+-- Answers the number of the oldest of them, and the events, oldest first.
 local job, events = unpack(KEYS)
-local id, newest_first, bound, limit = ARGV[1], ARGV[2] == '1', tonumber(ARGV[3]), ARGV[4]
+local id, newest_first, bound, limit = ARGV[1], ARGV[2] == '1', tonumber(ARGV[3]), tonumber(ARGV[4])
 
 if redis.call('EXISTS', job) == 0 then
   return not_found(id)
 end
-if not newest_first then
-  return {'ok', redis.call('XRANGE', events, number_text(bound + 1) .. '-0', '+', 'COUNT', limit)}
+local first, last = bound + 1, bound + limit
+if newest_first then
+  local count = redis.call('LLEN', events)
+  last = bound == 0 and count or math.min(bound - 1, count)
+  first = math.max(1, last - limit + 1)
 end
-if bound == 1 then
-  return {'ok', {}}
+if last < first then
+  return {'ok', 1, {}}
 end
-local last = bound == 0 and '+' or number_text(bound - 1) .. '-0'
-return {'ok', redis.call('XREVRANGE', events, last, '-', 'COUNT', limit)}
+return {'ok', first, redis.call('LRANGE', events, first - 1, last - 1)}

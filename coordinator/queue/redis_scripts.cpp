@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
 #include <string_view>
 
 namespace tunefleet::coordinator {
@@ -42,6 +43,12 @@ Result<RedisReply> RedisScripts::run(const char* script, const Words& keys,
 std::string text_of(const redisReply& reply) {
   if (reply.type == REDIS_REPLY_INTEGER) return std::to_string(reply.integer);
   return reply.str == nullptr ? std::string() : std::string(reply.str, reply.len);
+}
+
+int64_t leading_number(std::string_view text) {
+  int64_t number = 0;
+  std::from_chars(text.data(), text.data() + text.size(), number);
+  return number;
 }
 
 HashFields fields_of(const redisReply& flat) {

@@ -2,9 +2,11 @@
 
 #include <hiredis/hiredis.h>
 
+#include <cstdint>
 #include <map>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "coordinator/queue/job_hash.h"
@@ -34,6 +36,9 @@ class RedisScripts {
 
 /// Of a string or a number.
 std::string text_of(const redisReply& reply);
+
+/// The decimal number that the text begins with; 0 where there is none.
+int64_t leading_number(std::string_view text);
 
 /// Field, value, field, value … as a map, which borrows them.
 HashFields fields_of(const redisReply& flat);

@@ -8,6 +8,7 @@
 #include "coordinator/queue/job_hash.h"
 #include "coordinator/queue/lua_scripts.h"
 #include "coordinator/queue/redis_connection.h"
+#include "coordinator/queue/redis_keys.h"
 #include "coordinator/queue/redis_scripts.h"
 #include "coordinator/queue/sweep_store.h"
 
@@ -16,16 +17,13 @@ namespace {
 
 using Words = RedisScripts::Words;
 
-constexpr char kSequenceKey[] = "tf:sequence";
 constexpr char kUnfinishedKey[] = "tf:sweeps_unfinished";
 constexpr SweepPhase kPhases[] = {SweepPhase::kRunning, SweepPhase::kCancelling,
                                   SweepPhase::kSucceeded, SweepPhase::kFailed,
                                   SweepPhase::kCancelled};
 
-std::string sweep_key(const std::string& id) { return fmt::format("tf:{{{}}}:sweep", id); }
-std::string owner_key(const std::string& owner) {
-  return fmt::format("tf:{{owner:{}}}:sweeps", owner);
-}
+std::string sweep_key(const std::string& id) { return job_key(id, "sweep"); }
+std::string sweeps_key(const std::string& owner) { return owner_key(owner, "sweeps"); }
 
 Result<SweepRecord> sweep_from(const redisReply& flat) {
   const HashFields stored = fields_of(flat);
@@ -62,7 +60,7 @@ class RedisSweepStore : public SweepStore {
 
   Result<SweepRecord> create(const SweepRecord& sweep) override {
     return after(lua::create_sweep,
-                 {sweep_key(sweep.id), kSequenceKey, owner_key(sweep.owner), kUnfinishedKey},
+                 {sweep_key(sweep.id), kAgesKey, sweeps_key(sweep.owner), kUnfinishedKey},
                  {sweep.id, sweep.owner, json_text(sweep.plan), json_text(sweep.trials),
                   json_text(sweep.request)});
   }
@@ -77,7 +75,7 @@ class RedisSweepStore : public SweepStore {
   }
 
   Result<std::vector<SweepRecord>> list(const std::string& owner) override {
-    auto sweeps = all_of(owner_key(owner));
+    auto sweeps = all_of(sweeps_key(owner));
     if (sweeps) std::ranges::reverse(*sweeps);
     return sweeps;
   }

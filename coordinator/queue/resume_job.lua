@@ -1,30 +1,33 @@
 -- Lets a paused job wait for slots again; of one that is still stopping, what it stops for becomes weaker.
--- KEYS: job, events, queued   ARGV: call, id, message when queued, message when it still stops
+-- KEYS: job, events, queued   ARGV: call, id, event when queued, event when it still stops
 local job, events, queued = unpack(KEYS)
 local call, id, resumed, early = unpack(ARGV)
 
-if redis.call('EXISTS', job) == 0 then
+local state = read_state(job)
+if not state then
   return not_found(id)
 end
-if called_before(job, call) then
+if has_call(state, call) then
   return done(job)
 end
-local phase, stop = field(job, 'phase'), field(job, 'stop')
-if is_final(phase) then
-  return ended_already(id, phase)
+if is_final(state.phase) then
+  return ended_already(id, state.phase)
 end
-if stop == 'cancel' or stop == 'sweep' then
+if state.stop == 'cancel' or state.stop == 'sweep' then
   return refuse('conflict', 'the job is being cancelled: ' .. id)
 end
 local now = number_text(now_ms())
-if phase == 'paused' then
-  redis.call('HSET', job, 'phase', 'queued', 'not_before_ms', '0')
-  enqueue(job, id, queued, now)
-  remember_call(job, call)
-  append_event(job, events, 'info', 'message', resumed, '', now)
-elseif phase == 'running' and stop == 'pause' then
-  redis.call('HSET', job, 'stop', 'preempt')
-  remember_call(job, call)
-  append_event(job, events, 'info', 'message', early, '', now)
+if state.phase == 'paused' then
+  state.phase, state.queued_at_ms = 'queued', now
+  remember_call(state, call)
+  write_state(job, state, 'not_before_ms', '0')
+  add_queued(queued, state, id)
+  note_requeued(id)
+  add_event(events, resumed, now)
+elseif state.phase == 'running' and state.stop == 'pause' then
+  state.stop = 'preempt'
+  remember_call(state, call)
+  write_state(job, state)
+  add_event(events, early, now)
 end
 return done(job)

@@ -198,7 +198,7 @@ def check_events(checks, chaos, jobs):
     for job in jobs:
         events = events_of(chaos.apis, job["id"], time.monotonic() + 30)
         numbers = [int(event["id"].rsplit("-", 1)[-1]) for event in events]
-        stored = int(chaos.redis("HGET", f"tf:{{{job['id']}}}:job", "events") or 0)
+        stored = int(chaos.redis("LLEN", f"tf:{{{job['id']}}}:events") or 0)
         if numbers != list(range(1, stored + 1)):
             gaps.append((job["id"], numbers, stored))
         final = [event["message"] for event in events

@@ -1,13 +1,10 @@
+#include "tests/coordinator/queue/job_store_contract.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <memory>
 #include <thread>
-
-#include "coordinator/queue/job_rules.h"
-#include "coordinator/queue/job_store.h"
-#include "tests/coordinator/queue/redis_server.h"
 
 namespace tunefleet::coordinator {
 namespace {
@@ -16,73 +13,6 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
-
-enum class Kind { kMemory, kRedis };
-
-const Placement kPlacement{{.host = "host-a", .ranks = 2}, {.host = "host-b", .ranks = 1}};
-
-/// What every JobStore promises, asked of both.
-class JobStoreContract : public testing::TestWithParam<Kind> {
- protected:
-  JobStoreContract() {
-    if (GetParam() == Kind::kMemory) {
-      store_ =
-          make_memory_job_store([now = int64_t{1'700'000'000'000}]() mutable { return ++now; });
-      return;
-    }
-    redis_ = std::make_unique<RedisServer>();
-    auto store = open_redis_job_store(redis_->url());
-    EXPECT_TRUE(store) << store.error().message;
-    store_ = std::move(*store);
-  }
-
-  JobRecord submit(const std::string& name, int64_t priority = 0, const std::string& owner = "ann",
-                   JobPhase phase = JobPhase::kQueued) {
-    const auto job = store_->create(JobRecord{.id = "ftjob-" + name,
-                                              .owner = owner,
-                                              .phase = phase,
-                                              .priority = priority,
-                                              .workers = 4,
-                                              .min_workers = 2,
-                                              .max_workers = 4,
-                                              .spec = {{"model", "m"}, {"seed", 42}},
-                                              .request = {{"metadata", {{"team", "x"}}}}},
-                                    "");
-    EXPECT_TRUE(job) << job.error().message;
-    return *job;
-  }
-
-  Result<JobStanding> start(const std::string& id, int64_t attempt = 0) {
-    return store_->transition(id, attempt, JobPhase::kQueued, JobPhase::kRunning,
-                              {.placement = kPlacement, .event_message = "Started"});
-  }
-
-  Result<JobRecord> ask(const std::string& id, StopReason reason, int64_t leader = 0) {
-    return store_->request_stop(id, reason, "", leader);
-  }
-  Result<JobRecord> cancel(const std::string& id) { return ask(id, StopReason::kCancel); }
-
-  std::vector<std::string> messages(const std::string& id) {
-    std::vector<std::string> texts;
-    const auto page = store_->events_after(id, 0, 1000);
-    for (const auto& event : page->events) texts.push_back(event.message);
-    return texts;
-  }
-
-  std::unique_ptr<RedisServer> redis_;
-  std::unique_ptr<JobStore> store_;
-};
-
-std::vector<std::string> ids(const std::vector<JobRecord>& jobs) {
-  std::vector<std::string> list;
-  for (const auto& job : jobs) list.push_back(job.id);
-  return list;
-}
-
-template <typename T>
-ErrorCode code_of(const Result<T>& result) {
-  return result ? ErrorCode::kInternal : result.error().code;
-}
 
 TEST_P(JobStoreContract, ANewJobIsReadBackAsItWasStored) {
   const JobRecord made = submit("one", 7);
@@ -270,110 +200,6 @@ TEST_P(JobStoreContract, NothingLeadsOutOfAFinalPhase) {
   EXPECT_THAT(messages("ftjob-one"), SizeIs(3));
 }
 
-TEST_P(JobStoreContract, AWaitingJobIsCancelledAtOnce) {
-  submit("queued");
-  submit("validating", 0, "ann", JobPhase::kValidatingFiles);
-  for (const char* id : {"ftjob-queued", "ftjob-validating"}) {
-    const auto job = cancel(id);
-    ASSERT_TRUE(job) << job.error().message;
-    EXPECT_EQ(job->phase, JobPhase::kCancelled);
-    EXPECT_GT(job->finished_at_ms, 0);
-  }
-  EXPECT_THAT(*store_->queued(), IsEmpty());
-}
-
-TEST_P(JobStoreContract, ARunningJobIsMarkedAndItsCancelIsNotLost) {
-  submit("one");
-  ASSERT_TRUE(start("ftjob-one"));
-  ASSERT_TRUE(cancel("ftjob-one"));
-  const auto again = cancel("ftjob-one");
-  ASSERT_TRUE(again);
-  EXPECT_EQ(again->phase, JobPhase::kRunning);
-  EXPECT_TRUE(again->cancel_requested());
-  EXPECT_THAT(messages("ftjob-one"), SizeIs(3)) << "asked twice, told once";
-  EXPECT_EQ(code_of(store_->transition("ftjob-one", 1, JobPhase::kRunning, JobPhase::kQueued, {})),
-            ErrorCode::kConflict);
-  EXPECT_TRUE(store_->transition("ftjob-one", 1, JobPhase::kRunning, JobPhase::kCancelled, {}));
-}
-
-TEST_P(JobStoreContract, AWaitingJobIsPausedAtOnceAndResumed) {
-  submit("one");
-  const auto paused = ask("ftjob-one", StopReason::kPause);
-  ASSERT_TRUE(paused) << paused.error().message;
-  EXPECT_EQ(paused->phase, JobPhase::kPaused);
-  EXPECT_THAT(*store_->queued(), IsEmpty());
-  ASSERT_TRUE(ask("ftjob-one", StopReason::kPause));
-  const auto resumed = store_->resume("ftjob-one");
-  ASSERT_TRUE(resumed) << resumed.error().message;
-  EXPECT_EQ(resumed->phase, JobPhase::kQueued);
-  EXPECT_EQ(resumed->stop, StopReason::kNone);
-  EXPECT_THAT(ids(*store_->queued()), ElementsAre("ftjob-one"));
-  ASSERT_TRUE(store_->resume("ftjob-one")) << "nothing to resume is no error";
-  EXPECT_THAT(messages("ftjob-one"),
-              ElementsAre("Created fine-tuning job: ftjob-one", "The job is paused",
-                          "The job was resumed and is queued"));
-}
-
-TEST_P(JobStoreContract, ARunningJobIsPausedWhenItsGangHasStopped) {
-  submit("one");
-  ASSERT_TRUE(start("ftjob-one"));
-  const auto asked = ask("ftjob-one", StopReason::kPause);
-  ASSERT_TRUE(asked) << asked.error().message;
-  EXPECT_EQ(asked->phase, JobPhase::kRunning);
-  EXPECT_EQ(asked->stop, StopReason::kPause);
-  EXPECT_EQ(code_of(store_->transition("ftjob-one", 1, JobPhase::kRunning, JobPhase::kQueued, {})),
-            ErrorCode::kConflict)
-      << "a pause is not lost to a retry";
-  const auto paused = store_->transition("ftjob-one", 1, JobPhase::kRunning, JobPhase::kPaused, {});
-  ASSERT_TRUE(paused) << paused.error().message;
-  EXPECT_EQ(paused->stop, StopReason::kNone);
-  EXPECT_THAT(*store_->running(), IsEmpty());
-  ASSERT_TRUE(cancel("ftjob-one"));
-  EXPECT_EQ(store_->get("ftjob-one")->phase, JobPhase::kCancelled);
-}
-
-TEST_P(JobStoreContract, AStrongerReasonToStopReplacesAWeakerOneOnly) {
-  submit("one");
-  ASSERT_TRUE(start("ftjob-one"));
-  EXPECT_EQ(ask("ftjob-one", StopReason::kPreempt)->stop, StopReason::kPreempt);
-  EXPECT_EQ(ask("ftjob-one", StopReason::kResize)->stop, StopReason::kPreempt);
-  EXPECT_EQ(ask("ftjob-one", StopReason::kPause)->stop, StopReason::kPause);
-  EXPECT_EQ(store_->resume("ftjob-one")->stop, StopReason::kPreempt);
-  EXPECT_EQ(cancel("ftjob-one")->stop, StopReason::kCancel);
-  EXPECT_EQ(ask("ftjob-one", StopReason::kPause)->stop, StopReason::kCancel);
-  EXPECT_EQ(code_of(store_->resume("ftjob-one")), ErrorCode::kConflict);
-  EXPECT_THAT(messages("ftjob-one"), SizeIs(6));
-}
-
-TEST_P(JobStoreContract, AStopByASweepIsKeptApartFromAUsersCancel) {
-  submit("one");
-  submit("two");
-  ASSERT_TRUE(start("ftjob-one"));
-  EXPECT_EQ(ask("ftjob-one", StopReason::kPause)->stop, StopReason::kPause);
-  const auto stopping = ask("ftjob-one", StopReason::kSweep);
-  EXPECT_EQ(stopping->stop, StopReason::kSweep);
-  EXPECT_TRUE(stopping->cancel_requested());
-  EXPECT_EQ(code_of(store_->resume("ftjob-one")), ErrorCode::kConflict);
-  EXPECT_EQ(code_of(store_->transition("ftjob-one", 1, JobPhase::kRunning, JobPhase::kQueued, {})),
-            ErrorCode::kConflict);
-  ASSERT_TRUE(store_->transition("ftjob-one", 1, JobPhase::kRunning, JobPhase::kCancelled, {}));
-  EXPECT_EQ(store_->get("ftjob-one")->stop, StopReason::kSweep);
-  EXPECT_EQ(ask("ftjob-two", StopReason::kSweep)->phase, JobPhase::kCancelled);
-  EXPECT_EQ(store_->get("ftjob-two")->stop, StopReason::kSweep);
-}
-
-TEST_P(JobStoreContract, OnlyARunningJobIsPreemptedAndOnlyAnUnfinishedOneStopped) {
-  submit("one");
-  submit("unchecked", 0, "ann", JobPhase::kValidatingFiles);
-  EXPECT_EQ(code_of(ask("ftjob-one", StopReason::kPreempt)), ErrorCode::kConflict);
-  EXPECT_EQ(code_of(ask("ftjob-unchecked", StopReason::kPause)), ErrorCode::kConflict);
-  ASSERT_TRUE(cancel("ftjob-one"));
-  for (const auto reason : {StopReason::kPreempt, StopReason::kPause, StopReason::kCancel}) {
-    EXPECT_EQ(code_of(ask("ftjob-one", reason)), ErrorCode::kConflict);
-  }
-  EXPECT_EQ(code_of(store_->resume("ftjob-one")), ErrorCode::kConflict);
-}
-
 TEST_P(JobStoreContract, ARetryKeepsWhatItHasLearned) {
   submit("one");
   ASSERT_TRUE(start("ftjob-one"));
@@ -461,82 +287,6 @@ TEST_P(JobStoreContract, AnEarlierLeaderChangesNothing) {
   EXPECT_TRUE(ask("ftjob-one", StopReason::kPreempt, 2));
 }
 
-TEST_P(JobStoreContract, EventsAreNumberedWithoutGaps) {
-  submit("one");
-  for (int i = 2; i <= 30; ++i) {
-    ASSERT_TRUE(store_->append_event("ftjob-one", 0, 0,
-                                     {.level = "info",
-                                      .type = "metrics",
-                                      .message = "Step " + std::to_string(i),
-                                      .data = {{"step", i}},
-                                      .created_at_ms = 1000 + i}));
-  }
-  const auto page = store_->events_after("ftjob-one", 0, 100);
-  ASSERT_TRUE(page) << page.error().message;
-  ASSERT_THAT(page->events, SizeIs(30));
-  for (int i = 0; i < 30; ++i) {
-    EXPECT_EQ(page->events[i].number, i + 1);
-    EXPECT_EQ(*store_->event_number("ftjob-one", page->events[i].id), i + 1);
-  }
-  EXPECT_EQ(page->events[29].data["step"], 30);
-  EXPECT_EQ(page->events[29].type, "metrics");
-  EXPECT_EQ(page->events[29].created_at_ms, 1030);
-}
-
-TEST_P(JobStoreContract, EventsComeInPagesBothWays) {
-  submit("one");
-  for (int i = 2; i <= 5; ++i) ASSERT_TRUE(store_->append_event("ftjob-one", 0, 0, {}));
-  const auto numbers = [](const Result<EventPage>& page) {
-    std::vector<int64_t> list;
-    for (const auto& event : page->events) list.push_back(event.number);
-    return list;
-  };
-  const auto newest = store_->events_before("ftjob-one", 0, 2);
-  EXPECT_THAT(numbers(newest), ElementsAre(5, 4));
-  EXPECT_TRUE(newest->has_more);
-  const auto older = store_->events_before("ftjob-one", 4, 9);
-  EXPECT_THAT(numbers(older), ElementsAre(3, 2, 1));
-  EXPECT_FALSE(older->has_more);
-  EXPECT_THAT(numbers(store_->events_before("ftjob-one", 1, 9)), IsEmpty());
-  const auto following = store_->events_after("ftjob-one", 2, 2);
-  EXPECT_THAT(numbers(following), ElementsAre(3, 4));
-  EXPECT_TRUE(following->has_more);
-  EXPECT_THAT(numbers(store_->events_after("ftjob-one", 5, 9)), IsEmpty());
-}
-
-TEST_P(JobStoreContract, UnknownEventsAreNotFound) {
-  submit("one");
-  for (const char* id : {"", "ftevent-one-2", "ftevent-one-0", "ftevent-one-1x", "ftevent-two-1"}) {
-    EXPECT_EQ(store_->event_number("ftjob-one", id).error().code, ErrorCode::kNotFound) << id;
-  }
-}
-
-TEST_P(JobStoreContract, AnEventWithASourceNumberIsStoredOncePerAttempt) {
-  submit("one");
-  ASSERT_TRUE(start("ftjob-one"));
-  for (const int64_t number : {2, 1, 2, 1, 3}) {
-    EXPECT_TRUE(store_->append_event("ftjob-one", 1, number,
-                                     {.message = "rank event " + std::to_string(number)}));
-  }
-  EXPECT_THAT(messages("ftjob-one"), ElementsAre("Created fine-tuning job: ftjob-one", "Started",
-                                                 "rank event 2", "rank event 1", "rank event 3"));
-  EXPECT_EQ(store_->append_event("ftjob-one", 0, 4, {}).error().code, ErrorCode::kConflict);
-}
-
-TEST_P(JobStoreContract, ProgressIsThatOfTheCurrentAttempt) {
-  submit("one");
-  EXPECT_TRUE(store_->set_progress("ftjob-one", 0, {{"step", 1}}));
-  EXPECT_TRUE(store_->get("ftjob-one")->progress.is_null()) << "it does not run yet";
-  ASSERT_TRUE(start("ftjob-one"));
-  EXPECT_TRUE(store_->set_progress("ftjob-one", 1, {{"step", 5}}));
-  EXPECT_TRUE(store_->set_progress("ftjob-one", 0, {{"step", 9}}));
-  EXPECT_TRUE(store_->set_progress("ftjob-none", 0, {{"step", 9}}));
-  EXPECT_EQ(store_->get("ftjob-one")->progress["step"], 5);
-  ASSERT_TRUE(store_->transition("ftjob-one", 1, JobPhase::kRunning, JobPhase::kQueued, {}));
-  ASSERT_TRUE(start("ftjob-one", 1));
-  EXPECT_TRUE(store_->get("ftjob-one")->progress.is_null()) << "a new attempt starts afresh";
-}
-
 TEST_P(JobStoreContract, OfManyStartsAtOnceExactlyOneWins) {
   submit("one");
   std::atomic<int> won = 0;
@@ -549,8 +299,8 @@ TEST_P(JobStoreContract, OfManyStartsAtOnceExactlyOneWins) {
   EXPECT_EQ(store_->get("ftjob-one")->attempt, 1);
 }
 
-INSTANTIATE_TEST_SUITE_P(Memory, JobStoreContract, testing::Values(Kind::kMemory));
-INSTANTIATE_TEST_SUITE_P(Redis, JobStoreContract, testing::Values(Kind::kRedis));
+INSTANTIATE_TEST_SUITE_P(Memory, JobStoreContract, testing::Values(StoreKind::kMemory));
+INSTANTIATE_TEST_SUITE_P(Redis, JobStoreContract, testing::Values(StoreKind::kRedis));
 
 }  // namespace
 }  // namespace tunefleet::coordinator

@@ -104,9 +104,9 @@ TEST(RedisJobStores, ReadTheQueueAnewWhenTheServerHasLostItsCount) {
   ASSERT_EQ((*store)->queued()->at(0).attempt, 2);
   RedisPool pool(*parse_redis_url(redis.url()));
   const auto lost = pool.commands(
-      {{"DEL", "tf:requeues", "tf:requeued"}, {"HSET", "tf:{ftjob-a}:job", "attempt", "1"}});
+      {{"DEL", "tf:requeues", "tf:requeued"}, {"HSET", "tf:{ftjob-a}:job", "not_before_ms", "1"}});
   for (const auto& reply : lost) ASSERT_TRUE(reply);
-  EXPECT_EQ((*store)->queued()->at(0).attempt, 1) << "an older copy of the data took over";
+  EXPECT_EQ((*store)->queued()->at(0).not_before_ms, 1) << "an older copy of the data took over";
 }
 
 TEST(RedisJobStores, ReadTheQueueAnewWhenTooManyCameBackToKnowThemAll) {
@@ -117,12 +117,12 @@ TEST(RedisJobStores, ReadTheQueueAnewWhenTooManyCameBackToKnowThemAll) {
   ASSERT_EQ((*store)->queued()->size(), 1U);
   RedisPool pool(*parse_redis_url(redis.url()));
   std::vector<std::vector<std::string>> noted{
-      {"HSET", "tf:{ftjob-a}:job", "attempt", "3"}};  // As if told of before what is kept.
+      {"HSET", "tf:{ftjob-a}:job", "not_before_ms", "3"}};  // As if told of before what is kept.
   for (int i = 1; i <= 9'000; ++i) {
     noted.push_back({"ZADD", "tf:requeued", std::to_string(i), "ftjob-" + std::to_string(i)});
   }
   for (const auto& reply : pool.commands(noted)) ASSERT_TRUE(reply);
-  EXPECT_EQ((*store)->queued()->at(0).attempt, 3);
+  EXPECT_EQ((*store)->queued()->at(0).not_before_ms, 3);
 }
 
 TEST(RedisJobStoreFailures, AJobRemembersItsLastCallsAndNoMore) {
@@ -132,8 +132,9 @@ TEST(RedisJobStoreFailures, AJobRemembersItsLastCallsAndNoMore) {
   ASSERT_TRUE((*store)->create(JobRecord{.id = "ftjob-a", .phase = JobPhase::kQueued}, ""));
   RedisPool pool(*parse_redis_url(redis.url()));
   const auto calls = [&pool] {
-    const auto reply = pool.command({"HGET", "tf:{ftjob-a}:job", "calls"});
-    return std::string((*reply)->str, (*reply)->len);
+    const auto reply = pool.command({"HGET", "tf:{ftjob-a}:job", "state"});
+    const std::string state((*reply)->str, (*reply)->len);
+    return state.substr(state.rfind('\t') + 1);
   };
   for (int i = 0; i < 20; ++i) {
     const std::string before = calls();
@@ -147,15 +148,49 @@ TEST(RedisJobStoreFailures, AJobRemembersItsLastCallsAndNoMore) {
   EXPECT_GT(std::ranges::count(calls(), ' '), 4);
 }
 
+TEST(RedisJobStoreFailures, WhatWasAlteredInRedisIsNamed) {
+  RedisServer redis;
+  const auto store = open_redis_job_store(redis.url());
+  ASSERT_TRUE(store);
+  ASSERT_TRUE((*store)->create(JobRecord{.id = "ftjob-a", .phase = JobPhase::kQueued}, ""));
+  RedisPool pool(*parse_redis_url(redis.url()));
+  const auto altered = [&](const char* field, const char* value) {
+    EXPECT_TRUE(pool.command({"HSET", "tf:{ftjob-a}:job", field, value}));
+    const auto job = (*store)->get("ftjob-a");
+    return job ? "read" : std::string(error_code_name(job.error().code)) + job.error().message;
+  };
+  EXPECT_THAT(altered("not_before_ms", "soon"),
+              AllOf(HasSubstr("data_loss"), HasSubstr("ftjob-a, not_before_ms = soon")));
+  EXPECT_THAT(altered("given", "{}"), HasSubstr("given = {}"));
+  EXPECT_THAT(altered("state", "queued\t0"), HasSubstr("state = queued\t0"));
+  for (const char* entry : {"", "12 {\"level\":\"info\"}", "{\"level\":1}"}) {
+    ASSERT_TRUE(pool.command({"LSET", "tf:{ftjob-a}:events", "0", entry}));
+    const auto events = (*store)->events_after("ftjob-a", 0, 9);
+    ASSERT_FALSE(events) << entry;
+    EXPECT_THAT(events.error().message, AllOf(HasSubstr("ftevent-a-1"), HasSubstr(entry)));
+  }
+}
+
+TEST(RedisJobStoreFailures, AQueueOfTheEarlierFormIsRefused) {
+  RedisServer redis;
+  RedisPool pool(*parse_redis_url(redis.url()));
+  ASSERT_TRUE(pool.command({"INCR", "tf:sequence"}));
+  const auto store = open_redis_job_store(redis.url());
+  ASSERT_FALSE(store);
+  EXPECT_EQ(store.error().code, ErrorCode::kConflict);
+  EXPECT_THAT(store.error().message, HasSubstr("an earlier tunefleet"));
+}
+
 TEST(RedisPool, ManyCallersEachGetTheirOwnAnswerAlsoAcrossARestart) {
   RedisServer redis;
   RedisPool pool(*parse_redis_url(redis.url()));
   std::atomic<int> wrong = 0;
   std::atomic<int> answered = 0;
+  std::atomic<bool> enough = false;
   std::vector<std::thread> callers;
   for (int caller = 0; caller < 40; ++caller) {
     callers.emplace_back([&, caller] {
-      for (int i = 0; i < 500; ++i) {
+      for (int i = 0; !enough; ++i) {
         const std::string text = std::to_string(caller) + "-" + std::to_string(i);
         const auto reply = pool.command({"ECHO", text});
         const bool right = reply ? std::string((*reply)->str, (*reply)->len) == text
@@ -165,11 +200,21 @@ TEST(RedisPool, ManyCallersEachGetTheirOwnAnswerAlsoAcrossARestart) {
       }
     });
   }
+  const auto more_answers = [&answered] {
+    const int before = answered;
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (answered < before + 1'000 && std::chrono::steady_clock::now() < deadline) {
+      std::this_thread::yield();
+    }
+    return answered >= before + 1'000;
+  };
+  EXPECT_TRUE(more_answers());
   redis.kill();
   redis.start();
+  EXPECT_TRUE(more_answers()) << "after the restart";
+  enough = true;
   for (auto& caller : callers) caller.join();
   EXPECT_EQ(wrong, 0);
-  EXPECT_GT(answered, 0);
   EXPECT_TRUE(pool.command({"PING"}));
 }
 
