@@ -27,12 +27,12 @@ struct AdapterTensor {
   /// "model.layers.0.q_proj.lora_A.{}.weight". Empty: `key`.
   std::string swift_key = {};
   std::string_view peft_prefix = "base_model.model.";  ///< "base_model." for what all layers share.
-  bool trains = true;     ///< False: only saved (fixed projections, indices).
-  bool saved = true;      ///< False: trains but is in no file (PEFT leaves it out).
-  bool optional = false;  ///< May be missing from a file; then it keeps its value.
+  bool trains = true;       ///< False: only saved (fixed projections, indices).
+  bool saved = true;        ///< False: trains but is in no file (PEFT leaves it out).
+  bool optional = false;    ///< May be missing from a file; then it keeps its value.
   bool swift_only = false;  ///< Not in PEFT's layout, which has no place for it.
   bool derived = false;     ///< Does not train itself, but follows from what does.
-  double lr = 0.0;        ///< Its learning rate itself when above 0 (LoRA+'s embeddings).
+  double lr = 0.0;          ///< Its learning rate itself when above 0 (LoRA+'s embeddings).
   /// When set the values lie here, and `tensor` is its stand-in (TrainableTensor::int8).
   std::shared_ptr<Int8Weight> int8 = nullptr;
 };
@@ -109,6 +109,9 @@ class Adapter {
 
   /// Whether a model takes one of its kind only.
   virtual bool is_single() const { return false; }
+  /// Whether tensors() are the base's own parameters, by path, and nothing beside them (full
+  /// tuning).
+  virtual bool replaces_base() const { return false; }
   /// Whether every part of it can become part of the base's weights.
   virtual bool can_merge() const { return false; }
   /// Makes the part's effect part of the layer's weights, which hold what is inside of it already.

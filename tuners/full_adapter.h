@@ -32,6 +32,7 @@ class FullAdapter : public Adapter {
   std::vector<SiteTuner> linear_tuners() const override;
   std::vector<ParameterOverride> overrides() const override;
   bool can_merge() const override { return true; }
+  bool replaces_base() const override { return true; }
   void merge_into(const SiteTuner& part, LayerWeights& weights) const override;
   using Adapter::merge_into;
 

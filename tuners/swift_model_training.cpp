@@ -121,11 +121,19 @@ std::vector<ParameterGroup> SwiftModel::create_optimizer_param_groups(double lr,
 
 std::string SwiftModel::get_trainable_parameters(double cuda_memory_gib) const {
   const auto lock = guard();
+  std::set<std::string> replaced;  // Parameters of the base that count as an adapter's.
+  for (const auto& entry : entries_) {
+    if (!entry.adapter->replaces_base()) continue;
+    for (const auto& each : entry.adapter->tensors()) {
+      if (each.trains) replaced.insert(each.path);
+    }
+  }
   std::set<const void*> seen;
   int64_t all = 0;
   for (ParameterSlot* slot : base_.parameters()) {
     const at::Tensor& tensor = merged_weights_.original(*slot);
-    if (tensor.defined() && seen.insert(tensor.const_data_ptr()).second) all += tensor.numel();
+    if (!tensor.defined() || !seen.insert(tensor.const_data_ptr()).second) continue;
+    if (!replaced.contains(slot->path)) all += tensor.numel();
   }
   for (const auto& entry : entries_) {
     for (const auto& each : entry.adapter->tensors()) {

@@ -38,6 +38,12 @@ int64_t activations(const JobSpec& spec, const tuners::ModelShapes& model, int64
   return bytes + tokens * model.vocab_size * (4 + 4 + width);
 }
 
+/// Full tuning's gradient of the embedding as it is made: in float32, and in the parameter's format
+/// from each place that uses it, before it is added to the others.
+int64_t embedding_gradient(const tuners::ModelShapes& model) {
+  return model.vocab_size * model.hidden_size * (4 + 2 + 2);
+}
+
 /// First and second moment in the trained numbers' own format; Adafactor keeps sums of rows and
 /// columns, next to nothing.
 std::optional<int64_t> optimizer_bytes(const JobSpec& spec, int64_t trained_bytes) {
@@ -64,7 +70,8 @@ MemoryForecast forecast_memory(const JobSpec& spec, const tuners::ModelShapes& m
           .trainables = full && !spec.rlhf_type ? 0 : trained,
           .gradients = trained,
           .optimizer = optimizer_bytes(spec, trained),
-          .activations = activations(spec, model, width, tokens)};
+          .activations =
+              activations(spec, model, width, tokens) + (full ? embedding_gradient(model) : 0)};
 }
 
 }  // namespace tunefleet::coordinator

@@ -9,6 +9,11 @@
 #include "tuners/random.h"
 
 namespace tunefleet::collective {
+namespace {
+
+constexpr int64_t kNormPiece = int64_t{1} << 22;  ///< Numbers: large enough for all cores.
+
+}  // namespace
 
 void check_same_set(const tuners::TrainableSet& set, Group& group) {
   const auto fingerprints = group.all_gather(set.fingerprint());
@@ -16,6 +21,17 @@ void check_same_set(const tuners::TrainableSet& set, Group& group) {
     TORCH_CHECK(fingerprints[rank] == fingerprints[0], "ranks train different sets: rank ", rank,
                 " has fingerprint ", fingerprints[rank], ", rank 0 has ", fingerprints[0]);
   }
+}
+
+double flat_norm(const at::Tensor& flat) {
+  // A GPU converts as it reads; on the CPU torch first writes all of it as float32.
+  if (!flat.is_cpu()) return flat.norm(2.0, at::kFloat).item<double>();
+  double squares = 0.0;
+  for (const auto& piece : flat.split(kNormPiece)) {
+    const auto part = piece.norm(2.0, at::kFloat).item<double>();
+    squares += part * part;
+  }
+  return std::sqrt(squares);
 }
 
 GradientSync::GradientSync(const tuners::TrainableSet& set, Group& group)
@@ -60,7 +76,7 @@ void GradientSync::all_reduce() {
 double GradientSync::norm() const {
   double squares = 0.0;
   for (const auto& flat : flats_) {
-    const double part = flat.norm(2.0, at::kFloat).item<double>();
+    const double part = flat_norm(flat);
     squares += part * part;
   }
   return std::sqrt(squares);

@@ -1,6 +1,7 @@
 #include "worker/trainer/make_optimizer.h"
 
 #include <c10/util/StringUtil.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <set>
@@ -58,6 +59,16 @@ std::set<std::string> projected_paths(const tuners::SwiftModel& model, const Job
                               c10::str(c10::Join(", ", targets)));
 }
 
+/// An optimizer that works a tensor at a time leaves a gap of each tensor's size between what it
+/// keeps, and glibc before 2.38 takes an aligned block from no gap of just its size: the gaps would
+/// add up to a float32 copy of the model and more. Blocks from here on go back to the system.
+void return_large_blocks() {
+#ifdef M_MMAP_THRESHOLD
+  constexpr int kLarge = 1 << 20;  // bytes
+  mallopt(M_MMAP_THRESHOLD, kLarge);
+#endif
+}
+
 }  // namespace
 
 std::vector<OptimizerGroup> optimizer_groups(const tuners::SwiftModel& model, const JobSpec& spec) {
@@ -76,6 +87,7 @@ std::unique_ptr<Optimizer> make_optimizer(const tuners::SwiftModel& model, const
     return std::make_unique<AdamW>(
         groups, AdamWOptions{spec.adam_beta1, spec.adam_beta2, spec.adam_epsilon});
   }
+  return_large_blocks();
   auto paths = projected_paths(model, spec);
   return std::make_unique<Galore>(
       groups, Galore::Options{

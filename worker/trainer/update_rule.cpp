@@ -2,6 +2,7 @@
 
 #include <ATen/ops/zeros.h>
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 
@@ -131,16 +132,14 @@ class AdafactorRule : public UpdateRule {
  public:
   at::Tensor direction(const at::Tensor& gradient, int64_t step) override {
     const double beta = 1.0 - std::pow(static_cast<double>(step), kDecayRate);
-    const auto square = gradient.mul(gradient).add_(kLeastSquare);
     make_state(gradient.sizes(), gradient.device());
     at::Tensor update;
     if (gradient.dim() >= 2) {
-      row_.mul_(beta).add_(square.mean(-1), 1.0 - beta);
-      column_.mul_(beta).add_(square.mean(-2), 1.0 - beta);
+      add_mean_squares(gradient, beta);
       const auto row = row_.div(row_.mean(-1, /*keepdim=*/true)).rsqrt_().unsqueeze(-1);
       update = row.mul(column_.unsqueeze(-2).rsqrt()).mul_(gradient);
     } else {
-      exp_avg_sq_.mul_(beta).add_(square, 1.0 - beta);
+      exp_avg_sq_.mul_(beta).add_(gradient.square().add_(kLeastSquare), 1.0 - beta);
       update = exp_avg_sq_.rsqrt().mul_(gradient);
     }
     const auto root_mean_square =
@@ -172,6 +171,22 @@ class AdafactorRule : public UpdateRule {
 
  private:
   static constexpr double kDecayRate = -0.8, kLeastSquare = 1e-30, kClip = 1.0;
+  static constexpr int64_t kPiece = int64_t{1} << 22;  ///< Numbers whose squares are held at once.
+
+  /// Moves the means of rows and columns on, some rows at a time: an embedding's gradient is large.
+  void add_mean_squares(const at::Tensor& gradient, double beta) {
+    const int64_t rows = gradient.size(-2);
+    const int64_t at_once =
+        std::max<int64_t>(1, kPiece * rows / std::max<int64_t>(1, gradient.numel()));
+    row_.mul_(beta);
+    column_.mul_(beta);
+    for (int64_t from = 0; from < rows; from += at_once) {
+      const int64_t count = std::min(at_once, rows - from);
+      const auto square = gradient.narrow(-2, from, count).square().add_(kLeastSquare);
+      row_.narrow(-1, from, count).add_(square.mean(-1), 1.0 - beta);
+      column_.add_(square.sum(-2), (1.0 - beta) / static_cast<double>(rows));
+    }
+  }
 
   void make_state(at::IntArrayRef shape, at::Device device) {
     if (row_.defined() || exp_avg_sq_.defined()) return;

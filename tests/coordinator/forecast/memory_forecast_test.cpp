@@ -25,12 +25,14 @@ tuners::ModelShapes smol_lm2() {
 /// LoRA of rank 8 on every linear layer.
 constexpr int64_t kLora = 2'442'240;
 
-/// A run of tunefleet-trainer: its largest resident size (getrusage) over two steps.
+/// A run of tunefleet-trainer: its largest resident size (getrusage) over two steps. Of other
+/// shapes and tuners: tests/bench/plan_memory.py.
 struct Measured {
   const char* dtype;
   bool checkpointing;
   int64_t tokens;  ///< Of one backward pass.
   int64_t mib;
+  bool full = false;
 };
 
 class MeasuredMemory : public testing::TestWithParam<Measured> {};
@@ -39,7 +41,9 @@ TEST_P(MeasuredMemory, IsForecastWithinAQuarter) {
   JobSpec spec;
   spec.torch_dtype = GetParam().dtype;
   spec.gradient_checkpointing = GetParam().checkpointing;
-  const auto forecast = forecast_memory(spec, smol_lm2(), kLora, GetParam().tokens).total();
+  if (GetParam().full) spec.tuner_type = "full";
+  const int64_t trains = GetParam().full ? smol_lm2().parameter_count() : kLora;
+  const auto forecast = forecast_memory(spec, smol_lm2(), trains, GetParam().tokens).total();
   ASSERT_TRUE(forecast);
   const auto measured = static_cast<double>(GetParam().mib << 20);
   EXPECT_NEAR(static_cast<double>(*forecast) / measured, 1.0, 0.25)
@@ -51,7 +55,8 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(Measured{"float32", true, 16, 706}, Measured{"float32", true, 512, 832},
                     Measured{"float32", true, 1280, 972}, Measured{"float32", false, 16, 731},
                     Measured{"float32", false, 512, 1520}, Measured{"float32", false, 1280, 2664},
-                    Measured{"bfloat16", true, 16, 441}));
+                    Measured{"bfloat16", true, 16, 441},
+                    Measured{"bfloat16", true, 512, 1541, true}));
 
 TEST(MemoryForecast, PartsFollowWhatTrains) {
   JobSpec spec;

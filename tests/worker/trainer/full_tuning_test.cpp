@@ -42,6 +42,7 @@ TEST(FullAdapter, StartsAsTheBaseAndLeavesItWhenDeactivated) {
   const auto plain = logits_of(*model, ids);
   FullyTuned tuned(*model);
   EXPECT_TRUE(at::equal(logits_of(*model, ids), plain));
+  EXPECT_THAT(tuned.swift.get_trainable_parameters(0.0), testing::HasSubstr("trainable%: 100.00%"));
   {
     const at::NoGradGuard no_grad;
     for (const auto& entry : tuned.swift.trainable_set().tensors) entry.tensor.mul_(1.5);
