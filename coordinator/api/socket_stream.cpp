@@ -53,6 +53,7 @@ SocketStream::SocketStream(socket_t socket, const StreamLimits& limits,
 
 bool SocketStream::wait_for_request() {
   part_ = Part::kIdle;
+  kept_.reset();
   const auto deadline = Clock::now() + limits_.idle;
   while (begin_ == end_) {
     if (stopping_ || Clock::now() >= deadline) return false;

@@ -6,8 +6,10 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "coordinator/api/http_server.h"
 
@@ -30,6 +32,8 @@ class SocketStream : public httplib::Stream {
   /// connection before the client has read our reply.
   void linger();
 
+  /// Keeps `thing` until the next request begins or the connection ends.
+  void keep_for_reply(std::shared_ptr<void> thing) { kept_ = std::move(thing); }
   void close_after_reply() { close_after_reply_ = true; }
   bool closes_after_reply() const { return close_after_reply_; }
   bool timed_out() const { return timed_out_; }
@@ -68,6 +72,7 @@ class SocketStream : public httplib::Stream {
   bool headers_too_long_ = false;
   bool headers_malformed_ = false;
   char last_of_headers_ = '\0';
+  std::shared_ptr<void> kept_;
 };
 
 }  // namespace tunefleet::coordinator

@@ -42,6 +42,12 @@ TEST_F(HttpTest, SaysWhatAnAddressTakes) {
   EXPECT_TRUE(head->body.empty());
 }
 
+TEST_F(HttpTest, AWordOfAnAddressIsNoId) {
+  const auto reply = client().Get("/v1/fine_tuning/jobs/plan");
+  error_of(reply, 405);
+  EXPECT_EQ(reply->get_header_value("Allow"), "POST");
+}
+
 TEST_F(HttpTest, AnswersGarbageInOpenAisShape) {
   for (const std::string text : {"NONSENSE\r\n\r\n", "GET\r\n\r\n", "TRACE / HTTP/1.1\r\n\r\n"}) {
     RawClient raw(server_->port());
