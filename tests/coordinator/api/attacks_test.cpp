@@ -224,6 +224,173 @@ TEST_F(AttackTest, BrokenChunksEndTheConnection) {
   }
 }
 
+/// Every one of these ends the first request for us where another server sees its middle or its
+/// beginning.
+TEST_F(AttackTest, ChunksCannotSmuggleARequest) {
+  for (const std::string chunks :
+       {"2\n{}\n0\n\n", "2\r\n{}XX0\r\n\r\n", "2 junk\r\n{}\r\n0\r\n\r\n", "0x2\r\n{}\r\n0\r\n\r\n",
+        "+2\r\n{}\r\n0\r\n\r\n", "2\r\n{}\r\n0\r\nX: y\r\n\r\n"}) {
+    const std::string reply =
+        answer_to(with_key("POST /v1/fine_tuning/jobs", "Transfer-Encoding: chunked\r\n") + chunks +
+                  with_key("GET /v1/fleet"));
+    EXPECT_TRUE(reply.starts_with("HTTP/1.1 400")) << chunks << reply;
+    EXPECT_EQ(replies_in(reply), 1) << chunks << reply;
+  }
+}
+
+/// httplib reads what follows a PRI to its end, before any handler: that needed no key.
+TEST_F(AttackTest, NoMethodMakesUsReadABodyThatNobodyAskedFor) {
+  for (const std::string method : {"PRI", "TRACE", "CONNECT"}) {
+    for (const std::string headers :
+         {"", "Content-Length: 99999999999\r\n", "Transfer-Encoding: chunked\r\n"}) {
+      RawClient raw(server_->port());
+      raw.say(method + " /v1/models HTTP/1.1\r\nHost: x\r\n" + headers + "\r\n");
+      const std::string reply = raw.hear(2'000);
+      EXPECT_TRUE(reply.starts_with("HTTP/1.1 401")) << method << headers << reply;
+      EXPECT_NE(reply.find("Connection: close"), std::string::npos) << method << headers;
+    }
+    const std::string reply = answer_to(with_key(method + " /v1/models"));
+    EXPECT_TRUE(reply.starts_with("HTTP/1.1 405")) << reply;
+    EXPECT_NE(reply.find("Allow: GET\r\n"), std::string::npos) << reply;
+  }
+}
+
+TEST_F(AttackTest, AnAddressBeginsWithASlash) {
+  for (const char* target : {"xv1/models", "v1/models", "*", "http://x/v1/models", "\\v1/models"}) {
+    const std::string reply = answer_to(with_key(std::string("GET ") + target));
+    EXPECT_TRUE(reply.starts_with("HTTP/1.1 404")) << target << reply;
+  }
+}
+
+/// A product of these is 0 in 64 bits, and a division by it ends the process.
+TEST_F(AttackTest, ProductsOfHugeCountsAreRefusedOnEveryRouteThatTakesAJob) {
+  const std::string file = good_file();
+  const std::vector<json> counts{
+      {{"per_device_train_batch_size", 4611686018427387904}, {"workers", 4}},
+      {{"per_device_train_batch_size", 4}, {"gradient_accumulation_steps", 4611686018427387904}},
+      {{"num_train_epochs", 1e300}},
+      {{"vera_rank", 4611686018427387904}, {"tuner_type", "vera"}},
+      {{"tuners", {{"a", {{"type", "lora"}, {"r", 4611686018427387904}}}}}}};
+  for (json body : counts) {
+    body.update({{"model", "Qwen2.5-0.5B"}, {"training_file", file}});
+    for (const char* path : {"/v1/fine_tuning/jobs/plan", "/v1/fine_tuning/jobs"}) {
+      error_of(client().Post(path, body.dump(), "application/json"), 400);
+    }
+    body["sweep"] = {{"parameters", {{"lora_alpha", {1, 2}}}}, {"metric", "loss"}};
+    error_of(client().Post("/v1/fine_tuning/sweeps", body.dump(), "application/json"), 400);
+  }
+}
+
+TEST_F(AttackTest, AKeyThatStandsTwiceIsRefused) {
+  for (const char* body : {R"({"model":"a","model":"b"})", R"({"metadata":{"k":"1","k":"2"}})",
+                           R"({"a":[{"x":{}},{"b":1,"c":[{}],"b":2}]})", R"({"\u0061":1,"a":2})"}) {
+    const json error =
+        error_of(client().Post("/v1/fine_tuning/jobs", body, "application/json"), 400);
+    EXPECT_NE(error["message"].get<std::string>().find("twice"), std::string::npos)
+        << body << error;
+  }
+  const json error = error_of(
+      client().Post("/v1/fine_tuning/jobs", R"({"a":[{"x":1},{"x":1}],"x":1})", "application/json"),
+      400);
+  EXPECT_EQ(error["message"].get<std::string>().find("twice"), std::string::npos) << error;
+}
+
+/// What one small body may cost: none of these took less than seconds, or tens of megabytes.
+TEST_F(AttackTest, BodiesOfNothingButNamesAreCheap) {
+  const std::string file = good_file();
+  json misspelt{{"model", "Qwen2.5-0.5B"}, {"training_file", file}};
+  for (int i = 0; i < 40'000; ++i) misspelt["lora_ranq" + std::to_string(i)] = 1;
+  json files{{"model", "Qwen2.5-0.5B"}, {"dataset", std::vector<std::string>(200'000, "x")}};
+  json few_files{{"model", "Qwen2.5-0.5B"}, {"dataset", std::vector<std::string>(900, "x")}};
+  json adapters{{"model", "Qwen2.5-0.5B"},
+                {"training_file", file},
+                {"adapters", std::vector<std::string>(30'000, "ftjob-" + std::string(24, 'a'))}};
+  json tuners{{"model", "Qwen2.5-0.5B"}, {"training_file", file}};
+  for (int i = 0; i < 30'000; ++i) tuners["tuners"]["t" + std::to_string(i)] = {{"type", "lora"}};
+  json lists{{"model", "Qwen2.5-0.5B"}, {"training_file", file}};
+  lists["target_modules"] = std::vector<std::vector<int>>(200'000);
+  for (const json& body : {misspelt, files, few_files, adapters, tuners, lists}) {
+    const auto begun = std::chrono::steady_clock::now();
+    const auto reply = create(body);
+    error_of(reply, 400);
+    EXPECT_LT(reply->body.size(), 20'000);
+    EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(2));
+  }
+}
+
+TEST_F(AttackTest, SweepsOfManyValuesOrMuchTextAreCheap) {
+  json body{{"model", "Qwen2.5-0.5B"}, {"training_file", good_file()}, {"max_steps", 1}};
+  std::vector<int> many(60'000);
+  for (size_t i = 0; i < many.size(); ++i) many[i] = static_cast<int>(i);
+  const std::vector<int> few(many.begin(), many.begin() + 64);
+  const auto ask = [&](const json& sweep) {
+    body["sweep"] = sweep;
+    const auto begun = std::chrono::steady_clock::now();
+    error_of(client().Post("/v1/fine_tuning/sweeps", body.dump(), "application/json"), 400);
+    EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(2));
+  };
+  ask({{"metric", "loss"}, {"parameters", {{"seed", many}}}});
+  ask({{"metric", "loss"},
+       {"parameters", {{"seed", many}}},
+       {"strategy", "random"},
+       {"samples", 2}});
+  ask({{"metric", "loss"}, {"parameters", {{"seed", few}, {"lora_rank", many}}}});
+  body["system"] = std::string(900'000, 'x');
+  ask({{"metric", "loss"}, {"parameters", {{"seed", few}}}});
+}
+
+/// Keys and permissions are in one file each, which the service reads as a whole.
+TEST_F(AttackTest, OneTenantDoesNotFillTheFilesThatAllNeed) {
+  const std::string small = key_of("small", Scope::kAdmin);
+  for (size_t i = 1; i < ApiKeys::kMaxPerTenant; ++i) {
+    const bool expires = i == 7;
+    const auto made =
+        keys_->create({.owner = "small",
+                       .expires_at = expires ? std::optional(now_ms_ / 1000 + 60) : std::nullopt});
+    ASSERT_TRUE(made);
+  }
+  const auto ask = [&] {
+    return client(small).Post("/v1/keys", R"({"scopes":["read"]})", "application/json");
+  };
+  EXPECT_EQ(error_of(ask(), 429)["code"], "too_many_keys");
+  EXPECT_EQ(client().Post("/v1/keys", R"({"scopes":["read"]})", "application/json")->status, 200);
+  now_ms_ += 61'000;
+  EXPECT_EQ(ask()->status, 200) << "an expired key makes room";
+  error_of(ask(), 429);
+  const MadeModel model{.job = "ftjob-a"};
+  for (size_t i = 0; i < ModelAccess::kMaxPerModel; i += 100) {
+    std::vector<std::string> tenants;
+    for (size_t k = 0; k < 100; ++k) tenants.push_back("t" + std::to_string(i + k));
+    ASSERT_TRUE(model_access_->grant(model, tenants));
+  }
+  const auto full = model_access_->grant(model, {"one-more"});
+  ASSERT_FALSE(full);
+  EXPECT_EQ(full.error().code, ErrorCode::kResourceExhausted);
+  EXPECT_TRUE(model_access_->grant(model, {"t1"})) << "that one is there already";
+}
+
+/// Streams that nobody reads hold connections; one tenant may not hold them all.
+TEST_F(AttackTest, OneTenantsStreamsLeaveConnectionsToOthers) {
+  serve({.at_once = 5});
+  const std::string id = waiting_job();
+  std::vector<std::unique_ptr<RawClient>> followers;
+  const auto begin = [&] {
+    followers.push_back(std::make_unique<RawClient>(server_->port()));
+    followers.back()->say(with_key("GET /v1/fine_tuning/jobs/" + id + "/events?stream=true"));
+    return followers.back()->hear(300);
+  };
+  for (int i = 0; i < 5; ++i) EXPECT_TRUE(begin().starts_with("HTTP/1.1 200")) << i;
+  const json error = error_of(client().Get("/v1/models"), 429);
+  EXPECT_EQ(error["code"], "rate_limit_exceeded");
+  EXPECT_EQ(client(other_key_).Get("/v1/models")->status, 200);
+  followers.clear();
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (client().Get("/v1/models")->status != 200 && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  EXPECT_EQ(client().Get("/v1/models")->status, 200) << "seats come back with the connections";
+}
+
 TEST_F(AttackTest, NothingOfTheRequestBecomesAHeaderOfTheReply) {
   for (const char* path : {"/v1/%0d%0aSet-Cookie:%20a=b", "/v1/files/%0d%0aSet-Cookie:%20a=b",
                            "/v1/files?after=%0d%0aSet-Cookie:%20a=b",
