@@ -160,7 +160,8 @@ class Server final : public HttpServer, private httplib::Server {
   }
 
   bool process_and_close_socket(socket_t socket) override {
-    SocketStream stream(socket, options_.limits, stopping_);
+    SocketStream stream(socket, options_.limits, stopping_,
+                        [this] { return open_ >= options_.max_connections; });
     current_stream = &stream;
     if (++open_ > options_.max_connections) {
       refuse(stream);

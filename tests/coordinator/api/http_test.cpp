@@ -188,6 +188,31 @@ TEST_F(ImpatientServer, ClosesIdleConnections) {
   EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(3));
 }
 
+TEST(HttpServerLimits, ConnectionsThatAskNothingGiveWayWhenAllAreTaken) {
+  HttpServerOptions options;
+  options.max_connections = 4;
+  options.limits.idle = options.limits.headers = std::chrono::minutes(1);
+  options.limits.crowded = std::chrono::milliseconds(300);
+  const auto server = HttpServer::start(options, [](HttpRequest&) { return HttpReply(); });
+  ASSERT_TRUE(server);
+  for (const char* beginning : {"", "GET / HTTP/1.1\r\nA: "}) {
+    std::vector<std::unique_ptr<RawClient>> silent;
+    for (int i = 0; i < 4; ++i) {
+      silent.push_back(std::make_unique<RawClient>((*server)->port()));
+      silent.back()->say(beginning);
+    }
+    std::string reply;
+    const auto begun = std::chrono::steady_clock::now();
+    while (!reply.starts_with("HTTP/1.1 200") &&
+           std::chrono::steady_clock::now() - begun < std::chrono::seconds(20)) {
+      RawClient late((*server)->port());
+      late.say("GET / HTTP/1.1\r\nConnection: close\r\n\r\n");
+      reply = late.hear(5000);
+    }
+    EXPECT_TRUE(reply.starts_with("HTTP/1.1 200")) << beginning << reply;
+  }
+}
+
 TEST(HttpServerLimits, RefusesConnectionsPastTheirNumberUntilSomeEnd) {
   HttpServerOptions options;
   options.max_connections = 4;
