@@ -10,6 +10,10 @@ using Fields = std::initializer_list<JobField>;
 constexpr std::string_view kTuners = "Tuners";
 constexpr std::string_view kSingle = "Single tuners";
 
+// The rows of a step and the steps of a run are products of these: they stay within 64 bits.
+constexpr double kMostRows = 1'000'000;
+constexpr double kMostEpochs = 1'000'000;
+
 const Fields kModelFields{
     {"model", "Model", &JobSpec::model,
      "A name under the models directory, or a path: a Hugging Face directory or a .gguf file. "
@@ -84,15 +88,16 @@ const Fields kTrainingFields{
     {"warmup_steps", "Training", &JobSpec::warmup_steps,
      "The same in steps; wins over `warmup_ratio` when above 0.", at_least(0)},
     {"num_train_epochs", "Training", &JobSpec::num_train_epochs, "Passes over the data.",
-     at_least(0)},
+     between(0, kMostEpochs)},
     {"max_steps", "Training", &JobSpec::max_steps,
      "Optimizer steps; above 0 it wins over `num_train_epochs`.", at_least(-1)},
     {"per_device_train_batch_size", "Training", &JobSpec::per_device_train_batch_size,
-     "Rows of one rank in one micro-step.", at_least(1)},
+     "Rows of one rank in one micro-step.", between(1, kMostRows)},
     {"per_device_eval_batch_size", "Training", &JobSpec::per_device_eval_batch_size,
-     "The same in evaluation.", at_least(1)},
+     "The same in evaluation.", between(1, kMostRows)},
     {"gradient_accumulation_steps", "Training", &JobSpec::gradient_accumulation_steps,
-     "Micro-steps of one optimizer step; unset: max(1, ceil(16 / batch / workers)).", at_least(1)},
+     "Micro-steps of one optimizer step; unset: max(1, ceil(16 / batch / workers)).",
+     between(1, kMostRows)},
     {"gradient_checkpointing", "Training", &JobSpec::gradient_checkpointing,
      "Recompute activations in the backward pass: less memory, slower."},
     {"weight_decay", "Training", &JobSpec::weight_decay, "Of AdamW.", at_least(0)},
@@ -319,7 +324,7 @@ const Fields kGaloreFields{
 
 const Fields kServiceFields{
     {"name", "Service", &JobSpec::name,
-     "Shown in lists, and part of the tuned model's name; at most 64 bytes, without / and :."},
+     "Shown in lists, and part of the tuned model's name; at most 64 characters, without / and :."},
     {"workers", "Service", &JobSpec::workers,
      "Ranks that train together; min..max: as many as there is room for, and the service may "
      "change it.",

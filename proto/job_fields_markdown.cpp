@@ -33,6 +33,7 @@ tuners:
 
 * Every problem of a file is reported at once, as `job.yaml:7: lora_rnak: unknown key, did you mean lora_rank?`.
   Keys of ms-swift that are not supported are refused with a word on what to use instead; none is ignored.
+* Whole numbers are at most 4294967295, tuners' options too; seeds may be larger.
 * A number may be written as text (`"1e-4"`), a list of one element without its brackets (`dataset: devil.jsonl`).
 * A key without a value (`max_length:` or `null`) is unset, where the default below is *unset*, and an error elsewhere.
 * YAML anchors and aliases are not read, and a key may stand once.

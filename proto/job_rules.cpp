@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "proto/job_fields.h"
+#include "proto/utf8_text.h"
 
 namespace tunefleet {
 namespace {
@@ -162,9 +163,10 @@ void check_start(const JobSpec& spec, Rules& broken) {
 }
 
 void check_name(const JobSpec& spec, Rules& broken) {
-  if (spec.name.size() > kLongestName) {
+  const size_t characters = characters_in(spec.name);
+  if (characters > kLongestName) {
     broken.push_back(
-        {"name", fmt::format("is longer than {} bytes: {}", kLongestName, spec.name.size())});
+        {"name", fmt::format("is longer than {} characters: {}", kLongestName, characters)});
   }
   const auto refused = [](char c) {
     return c == '/' || c == ':' || static_cast<unsigned char>(c) < 0x20 || c == 0x7F;

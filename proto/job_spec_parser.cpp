@@ -17,6 +17,7 @@
 namespace tunefleet {
 namespace {
 
+constexpr size_t kMostAdvice = 100;         ///< Unknown keys that are told the nearest known one.
 constexpr double kFullLearningRate = 1e-5;  ///< Of tuner_type full, when the job gives none.
 
 /// Reads one or more trees into one spec; a later tree replaces what an earlier one said.
@@ -105,7 +106,8 @@ class JobReader {
     note_places(node, node.key, source);
   }
 
-  static std::string advice_for(const std::string& key) {
+  std::string advice_for(const std::string& key) const {
+    if (parsed_.problems.size() >= kMostAdvice) return "unknown key";
     if (const auto advice = foreign_key_advice(key)) return std::string(*advice);
     if (const auto nearest = nearest_name(key, job_keys()))
       return fmt::format("unknown key, did you mean {}?", *nearest);

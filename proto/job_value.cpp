@@ -41,6 +41,14 @@ std::optional<int64_t> whole_number_of(std::string_view text) {
   return static_cast<int64_t>(*real);
 }
 
+/// What any count may be, so that products of a few of them stay within 64 bits. Seeds are no
+/// counts.
+constexpr int64_t kLargestCount = 4294967295;
+
+bool is_seed(std::string_view key) {
+  return key.find("seed") != std::string_view::npos || key.find("prng") != std::string_view::npos;
+}
+
 bool may_hold_number(const JobNode& node) {
   return node.kind == Kind::kNumber || node.kind == Kind::kText;
 }
@@ -62,6 +70,21 @@ std::optional<std::string> repeated_key(const JobNode& node, const std::string& 
   return std::nullopt;
 }
 
+/// The path below `path` of the first count in a tuner's options that is too large.
+std::optional<std::string> large_count(const JobNode& node, const std::string& path) {
+  if (may_hold_number(node) && !is_seed(node.key)) {
+    const auto number = number_of<double>(node.text);
+    if (number && std::abs(*number) > static_cast<double>(kLargestCount)) return path;
+  }
+  for (size_t i = 0; i < node.children.size(); ++i) {
+    const auto& child = node.children[i];
+    const bool in_map = node.kind == Kind::kMap;
+    const std::string below = path + (in_map ? "." + child.key : fmt::format("[{}]", i));
+    if (auto found = large_count(child, below)) return found;
+  }
+  return std::nullopt;
+}
+
 /// One overload for each type of value; the first argument only chooses it.
 struct Read {
   const JobField& field;
@@ -78,6 +101,8 @@ struct Read {
     if (!number) return wrong("wants a whole number, got " + describe(node));
     if (!field.limits.contains(static_cast<double>(*number)))
       return out_of_range(field.limits, node);
+    if (*number > kLargestCount && !is_seed(field.key))
+      return wrong(fmt::format("must be at most {}, got {}", kLargestCount, node.text));
     return *number;
   }
 
@@ -161,6 +186,10 @@ struct Read {
       return wrong("wants a map of names to maps, got " + describe(node));
     if (auto repeated = repeated_key(node, ""))
       return tl::unexpected(ValueError{"given twice in this map", *std::move(repeated)});
+    if (auto large = large_count(node, "")) {
+      return tl::unexpected(
+          ValueError{fmt::format("must be at most {}", kLargestCount), *std::move(large)});
+    }
     std::map<std::string, std::string> texts;
     for (const auto& child : node.children) {
       if (child.kind != Kind::kMap) {

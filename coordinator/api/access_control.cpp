@@ -14,6 +14,7 @@ using nlohmann::json;
 constexpr std::string_view kBearer = "Bearer ";
 constexpr size_t kMaxKey = 256;
 constexpr size_t kShownKey = 7;
+constexpr int64_t kSeatRetry_ms = 1000;
 
 ApiError wrong_key(std::string message, const char* code) {
   ApiError error = bad_request(std::move(message));
@@ -87,6 +88,7 @@ AccessControl::AccessControl(const ApiKeys& keys, const RateLimits& limits, Audi
       requests_(limits.requests, now_ms),
       creates_(limits.creates, now_ms),
       wrong_keys_(limits.wrong_keys, now_ms),
+      seats_(limits.at_once),
       audit_(std::move(audit), now_ms) {}
 
 /// An address that is not there needs a key too: strangers learn nothing about what is.
@@ -95,6 +97,7 @@ ApiResult<void> AccessControl::admit(HttpRequest& request, const Route* route) {
   if (needed == Scope::kNone) return {};
   if (auto known = authenticate(request); !known) return known;
   if (auto within = spend(request, route); !within) return within;
+  if (auto seated = seat(request); !seated) return seated;
   if (route != nullptr && request.scope < needed) return api_fail(missing_scope(request, needed));
   return {};
 }
@@ -142,6 +145,14 @@ ApiResult<void> AccessControl::spend(HttpRequest& request, const Route* route) {
   if (create.limit > 0 && create.remaining <= decision.remaining) tell_limit(create, request);
   if (create.allowed) return {};
   return api_fail(over_limit("too many things made with this API key", create));
+}
+
+ApiResult<void> AccessControl::seat(HttpRequest& request) {
+  request.seat = seats_.take(request.owner);
+  if (request.seat) return {};
+  return api_fail(
+      over_limit("too many requests of this tenant are being answered",
+                 {.limit = static_cast<int64_t>(seats_.limit()), .retry_ms = kSeatRetry_ms}));
 }
 
 /// Requests over a limit are not in the log: they would crowd out the rest.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -8,6 +9,7 @@
 #include "coordinator/api/audit_log.h"
 #include "coordinator/api/rate_limiter.h"
 #include "coordinator/api/router.h"
+#include "coordinator/api/tenant_seats.h"
 
 namespace tunefleet::coordinator {
 
@@ -16,6 +18,7 @@ struct RateLimits {
   RateLimit requests{.per_second = 500, .burst = 1000};  ///< Of one key.
   RateLimit creates{.per_second = 100, .burst = 1000};   ///< Of one key, beside `requests`.
   RateLimit wrong_keys{.per_second = 1, .burst = 20};    ///< From one remote address.
+  size_t at_once = 128;  ///< Requests of one tenant that are being answered; 0: no limit.
 };
 
 /// Lets a request through to its handler, or not, and writes down what happened:
@@ -35,12 +38,14 @@ class AccessControl final : public RouteGuard {
  private:
   ApiResult<void> authenticate(HttpRequest& request);
   ApiResult<void> refuse_key(const HttpRequest& request, ApiError error);
+  ApiResult<void> seat(HttpRequest& request);
   ApiResult<void> spend(HttpRequest& request, const Route* route);
 
   const ApiKeys& keys_;
   RateLimiter requests_;
   RateLimiter creates_;
   RateLimiter wrong_keys_;
+  TenantSeats seats_;
   AuditLog audit_;
 };
 

@@ -50,6 +50,16 @@ ApiError to_api_error(const Error& error) {
   return api;
 }
 
+ApiError to_share_error(const Error& error, const char* code) {
+  ApiError api = to_api_error(error);
+  if (error.code == ErrorCode::kResourceExhausted) {
+    api.status = 429;
+    api.code = code;
+    api.may_retry = false;
+  }
+  return api;
+}
+
 ApiError bad_request(std::string message, std::optional<std::string> param) {
   return {.status = 400,
           .message = std::move(message),

@@ -29,6 +29,9 @@ using ApiResult = tl::expected<T, ApiError>;
 /// be tried again), kPermissionDenied 401, kResourceExhausted 413, kUnavailable and kTimeout 503,
 /// others 500.
 ApiError to_api_error(const Error& error);
+/// The same, where kResourceExhausted says that an owner's share is used up: 429 with `code`.
+/// Waiting does not help, so the client is not to try again by itself.
+ApiError to_share_error(const Error& error, const char* code);
 ApiError bad_request(std::string message, std::optional<std::string> param = std::nullopt);
 ApiError not_found(std::string message, std::optional<std::string> param = std::nullopt);
 /// A room's error about the model that a request names: as to_api_error(), and for kNotFound with

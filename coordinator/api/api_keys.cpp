@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -110,6 +111,10 @@ Result<ApiKey> ApiKeys::find(std::string_view key) const {
 }
 
 Result<CreatedApiKey> ApiKeys::create(const NewApiKey& wanted) {
+  return add(wanted, kMaxPerTenant);
+}
+
+Result<CreatedApiKey> ApiKeys::add(const NewApiKey& wanted, size_t most_of_tenant) {
   const std::string key = "tf-" + random_base64url(kKeyBytes);
   const ApiKey made{.id = random_id(kIdPrefix, kIdLength),
                     .sha256 = storage::sha256_hex(key),
@@ -124,6 +129,18 @@ Result<CreatedApiKey> ApiKeys::create(const NewApiKey& wanted) {
   if (!alone) return fail(alone.error());
   refresh();
   auto keys = keys_;
+  const auto owned = [&](const ApiKey& key) { return key.owner == wanted.owner; };
+  const auto is_full = [&] {
+    return static_cast<size_t>(std::count_if(keys.begin(), keys.end(), owned)) >= most_of_tenant;
+  };
+  if (is_full()) {
+    std::erase_if(keys, [&](const ApiKey& key) { return owned(key) && !is_live(key); });
+  }
+  if (is_full()) {
+    return fail(ErrorCode::kResourceExhausted,
+                fmt::format("the tenant has {} API keys already, revoke one first: {}",
+                            most_of_tenant, wanted.owner));
+  }
   keys.push_back(made);
   if (const auto stored = store(std::move(keys)); !stored) return fail(stored.error());
   return CreatedApiKey{.stored = made, .key = key};
@@ -219,7 +236,8 @@ Status ApiKeys::ensure_admin_key() {
   const bool manageable = std::any_of(keys_.begin(), keys_.end(),
                                       [this](const ApiKey& key) { return administers(key); });
   if (manageable && std::filesystem::exists(admin_key_path_, error)) return {};
-  const auto made = create({.owner = std::string(kOperatorTenant), .name = "admin.key"});
+  // Whatever else the operator has: the first key is what others are made with.
+  const auto made = add({.owner = std::string(kOperatorTenant), .name = "admin.key"}, SIZE_MAX);
   if (!made) return fail("making the first API key", made.error());
   return storage::write_file_atomically(admin_key_path_, made->key + "\n", kSecret);
 }

@@ -56,7 +56,9 @@ class ApiKeys {
   /// The record of that key; kPermissionDenied for an unknown and for an expired one. Takes the
   /// same time for every wrong key.
   Result<ApiKey> find(std::string_view key) const;
-  /// Makes a key and stores its digest before it returns; the key itself is nowhere else.
+  static constexpr size_t kMaxPerTenant = 1000;
+  /// Makes a key and stores its digest before it returns; the key itself is nowhere else. A tenant
+  /// that has kMaxPerTenant forgets its expired ones; kResourceExhausted when there are none.
   Result<CreatedApiKey> create(const NewApiKey& wanted);
   /// The keys of one tenant, or of all (empty), newest first.
   std::vector<ApiKey> list(std::string_view owner) const;
@@ -72,6 +74,7 @@ class ApiKeys {
   Status store(std::vector<ApiKey> keys);
   void refresh() const;
   Status ensure_admin_key();
+  Result<CreatedApiKey> add(const NewApiKey& wanted, size_t most_of_tenant);
   bool is_live(const ApiKey& key) const;
   bool administers(const ApiKey& key) const;
 

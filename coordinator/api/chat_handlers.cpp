@@ -179,7 +179,8 @@ std::vector<Route> chat_routes(const ApiContext& context) {
            Scope::kRead,
            {.summary = "Lets a model answer a conversation, at once or as server-sent events",
             .reply = "ChatCompletion",
-            .request = "CreateChatCompletion"}}};
+            .request = "CreateChatCompletion",
+            .may_stream = true}}};
 }
 
 }  // namespace tunefleet::coordinator

@@ -12,6 +12,7 @@
 
 #include "coordinator/api/json_body.h"
 #include "proto/nearest_name.h"
+#include "proto/utf8_text.h"
 
 namespace tunefleet::coordinator {
 namespace {
@@ -21,7 +22,7 @@ using nlohmann::json;
 constexpr int64_t kMaxTokens = 1 << 20;
 constexpr size_t kMaxMessages = 2048;
 constexpr size_t kMaxStops = 4;
-constexpr size_t kMaxStopBytes = 256;
+constexpr size_t kMaxStop = 256;
 
 constexpr std::array<std::string_view, 12> kRead{
     "model",       "messages", "max_tokens",     "max_completion_tokens",
@@ -198,8 +199,8 @@ class Reader {
   int64_t whole(const std::string& key, int64_t fallback, int64_t low, int64_t high) {
     const json* value = given(key);
     if (value == nullptr) return fallback;
-    const bool fits = value->is_number_integer() && *value >= low && *value <= high;
-    if (fits) return value->get<int64_t>();
+    const auto number = whole_number(*value);
+    if (number && *number >= low && *number <= high) return *number;
     problem(key, fmt::format("must be a whole number from {} to {}", low, high));
     return fallback;
   }
@@ -211,8 +212,8 @@ class Reader {
       fields_.order.seed = random_seed();
     } else if (seed->is_number_unsigned()) {
       fields_.order.seed = seed->get<uint64_t>();
-    } else if (seed->is_number_integer()) {
-      fields_.order.seed = static_cast<uint64_t>(seed->get<int64_t>());
+    } else if (const auto whole = whole_number(*seed)) {
+      fields_.order.seed = static_cast<uint64_t>(*whole);
     } else {
       problem("seed", "must be a whole number");
     }
@@ -224,11 +225,11 @@ class Reader {
     const json list = stop->is_array() ? *stop : json::array({*stop});
     if (list.size() > kMaxStops) problem("stop", fmt::format("are more than {} texts", kMaxStops));
     for (const json& text : list) {
-      const size_t size = text.is_string() ? text.get_ref<const std::string&>().size() : 0;
-      if (size == 0 || size > kMaxStopBytes) {
+      const size_t size = text.is_string() ? characters_in(text.get_ref<const std::string&>()) : 0;
+      if (size == 0 || size > kMaxStop) {
         return problem(
             "stop",
-            fmt::format("must be a text or a list of texts, of 1 to {} bytes each", kMaxStopBytes));
+            fmt::format("must be a text or a list of texts, of 1 to {} characters each", kMaxStop));
       }
       fields_.order.stop.push_back(text.get<std::string>());
     }

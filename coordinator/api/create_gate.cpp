@@ -1,6 +1,8 @@
 #include "coordinator/api/create_gate.h"
 
+#include <charconv>
 #include <chrono>
+#include <string>
 #include <utility>
 
 namespace tunefleet::coordinator {
@@ -9,6 +11,13 @@ namespace {
 constexpr std::chrono::seconds kPatience{30};
 
 }  // namespace
+
+bool is_retry(const HttpRequest& request) {
+  const std::string text = request.header("x-stainless-retry-count");
+  int count = 0;
+  std::from_chars(text.data(), text.data() + text.size(), count);
+  return count > 0;
+}
 
 CreateGate::Pass::Pass(CreateGate& gate, std::string key) : gate_(gate), key_(std::move(key)) {
   std::unique_lock lock(gate_.mutex_);

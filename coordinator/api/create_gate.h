@@ -1,11 +1,20 @@
 #pragma once
 
 #include <condition_variable>
+#include <cstdint>
 #include <mutex>
 #include <set>
 #include <string>
 
+#include "coordinator/api/http.h"
+
 namespace tunefleet::coordinator {
+
+/// How long a request that was sent again gives what its first copy made.
+inline constexpr int64_t kRetryWindow_ms = 10 * 60 * 1000;
+
+/// Whether the client says that it sends the request again, as OpenAI's clients do.
+bool is_retry(const HttpRequest& request);
 
 /// Lets equal requests through one at a time: a client that repeats a request whose first copy is
 /// still being worked on finds what that one made. Any thread.

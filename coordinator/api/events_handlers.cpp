@@ -104,11 +104,15 @@ ApiReply follow_events(const ApiContext& context, const JobRecord& job, int64_t 
 ApiReply list_events(const ApiContext& context, HttpRequest& request) {
   const auto job = find_own_job(context, request);
   if (!job) return api_fail(job.error());
-  const auto after = number_after(context, request, job->id);
-  if (!after) return api_fail(after.error());
-  if (request.query_value("stream") == "true") return follow_events(context, *job, *after);
+  const std::string stream = request.query_value("stream").value_or("false");
+  if (stream != "true" && stream != "false") {
+    return api_fail(bad_request("stream must be true or false: " + stream, "stream"));
+  }
   const auto limit = query_number(request, "limit", 20, 1, kPage);
   if (!limit) return api_fail(limit.error());
+  const auto after = number_after(context, request, job->id);
+  if (!after) return api_fail(after.error());
+  if (stream == "true") return follow_events(context, *job, *after);
   const auto page = context.jobs.events_before(job->id, *after, *limit);
   if (!page) return api_fail(to_api_error(page.error()));
   std::vector<json> items;
@@ -165,8 +169,9 @@ std::vector<Route> event_routes(const ApiContext& context) {
            Scope::kRead,
            {.summary = "Lists a job's events, newest first, or streams them, oldest first",
             .reply = "EventPage",
+            .may_stream = true,
             .query = {{"after", "Id of the last event of the page before"},
-                      {"limit", "1 to 100, default 20", "integer"},
+                      {"limit", "1 to 100, default 20", "integer", 1, 100},
                       {"stream", "true: server-sent events until the job ends", "boolean"}}}},
           {"GET",
            "/v1/fine_tuning/jobs/{id}/checkpoints",
@@ -175,7 +180,7 @@ std::vector<Route> event_routes(const ApiContext& context) {
            {.summary = "Lists a job's checkpoints, newest first",
             .reply = "CheckpointPage",
             .query = {{"after", "Id of the last checkpoint of the page before"},
-                      {"limit", "1 to 100, default 10", "integer"}}}}};
+                      {"limit", "1 to 100, default 10", "integer", 1, 100}}}}};
 }
 
 }  // namespace tunefleet::coordinator

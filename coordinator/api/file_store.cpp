@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <memory>
+#include <semaphore>
 #include <set>
 #include <system_error>
 #include <tuple>
@@ -37,6 +39,26 @@ bool is_abandoned(const fs::path& folder) {
   }
   return !error && fs::file_time_type::clock::now() - newest > kAbandonedAfter;
 }
+
+/// How many files are checked at the same time: a row is parsed as a whole, and one of 16 MiB takes
+/// half a gigabyte meanwhile. Those that take long do not hold up the others, and small ones go by.
+class CheckGate {
+ public:
+  Result<DatasetSummary> check(const fs::path& path, const std::string& shown_as, int64_t bytes) {
+    if (bytes <= kSmall) return check_dataset(path, shown_as);
+    auto& gate = bytes <= kLarge ? usual_ : long_;
+    gate.acquire();
+    const std::unique_ptr<std::counting_semaphore<>, void (*)(std::counting_semaphore<>*)> held(
+        &gate, [](auto* taken) { taken->release(); });
+    return check_dataset(path, shown_as);
+  }
+
+ private:
+  static constexpr int64_t kSmall = 64 << 10;
+  static constexpr int64_t kLarge = 16 << 20;
+  std::counting_semaphore<> usual_{2};
+  std::counting_semaphore<> long_{2};
+};
 
 class Store;
 
@@ -126,6 +148,7 @@ class Store final : public FileStore {
   }
 
   int64_t now_s() const { return now_s_(); }
+  CheckGate& checks() { return checks_; }
 
   /// Makes a finished upload visible under its id.
   Status adopt(const fs::path& folder, const StoredFile& file) {
@@ -203,6 +226,7 @@ class Store final : public FileStore {
 
   fs::path directory_;
   std::function<int64_t()> now_s_;
+  CheckGate checks_;
   mutable std::mutex mutex_;
   fs::file_time_type cleaned_{};
   mutable std::map<std::string, StoredFile> files_;  ///< By id, as last read.
@@ -236,7 +260,7 @@ Result<StoredFile> Upload::commit(const UploadFields& fields) {
                   .expires_at = std::nullopt,
                   .sha256 = digest_.hex()};
   if (fields.expires_after_s) file.expires_at = file.created_at + *fields.expires_after_s;
-  const auto summary = check_dataset(folder_ / "content", fields.filename);
+  const auto summary = store_.checks().check(folder_ / "content", fields.filename, file.bytes);
   if (summary) {
     file.rows = summary->rows;
     file.preferences = summary->preferences;

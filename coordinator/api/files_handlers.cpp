@@ -10,6 +10,7 @@
 #include "coordinator/api/json_body.h"
 #include "coordinator/api/openai_json.h"
 #include "coordinator/api/unfinished_jobs.h"
+#include "proto/utf8_text.h"
 
 namespace tunefleet::coordinator {
 namespace {
@@ -36,7 +37,7 @@ Status begin_part(UploadForm& form, FileStore& files, const MultipartPart& part)
   auto upload = files.begin_upload();
   if (!upload) return fail(upload.error());
   form.file = std::move(*upload);
-  form.filename = part.filename.value_or("file").substr(0, kMaxFilename);
+  form.filename = first_characters(part.filename.value_or("file"), kMaxFilename);
   if (form.filename.find('\0') != std::string::npos) {
     return fail(ErrorCode::kInvalidArgument, "file: the filename holds a NUL");
   }
@@ -212,8 +213,10 @@ std::vector<Route> file_routes(const ApiContext& context) {
            {.summary = "Lists your files, newest first",
             .reply = "FilePage",
             .query = {{"after", "Id of the last file of the page before"},
-                      {"limit", "1 to 10000, default 10000", "integer"},
-                      {"order", "desc (the default) or asc"},
+                      {"limit", "1 to 10000, default 10000", "integer", 1, 10000},
+                      {.name = "order",
+                       .description = "By time; desc is the default",
+                       .allowed = {"desc", "asc"}},
                       {"purpose", "Only files of that purpose"}}}},
           {"GET",
            "/v1/files/{id}",

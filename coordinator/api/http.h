@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -29,6 +30,7 @@ struct HttpRequest {
   std::string key_id;                          ///< Of the key; empty before authentication.
   Scope scope = Scope::kNone;                  ///< What the key may do.
   std::map<std::string, std::string> path_values;  ///< {id} of the route, decoded.
+  std::shared_ptr<void> seat;  ///< Kept until the reply is out, a streamed one too.
   /// What every reply to this request carries.
   std::vector<std::pair<std::string, std::string>> reply_headers;
   /// Hands the body over, at most `max_bytes` of it. kResourceExhausted when it is longer, kTimeout

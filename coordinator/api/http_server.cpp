@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cctype>
 #include <fstream>
 #include <thread>
 #include <utility>
@@ -15,6 +14,7 @@
 #include "coordinator/api/api_error.h"
 #include "coordinator/api/connection_pool.h"
 #include "coordinator/api/ids.h"
+#include "coordinator/api/incoming_request.h"
 #include "coordinator/api/request_framing.h"
 #include "coordinator/api/socket_stream.h"
 #include "proto/log.h"
@@ -24,78 +24,8 @@ namespace {
 
 constexpr size_t kRequestsPerConnection = 1000;
 constexpr int kBacklog = 512;
-/// Where a multipart Content-Type is kept: httplib would otherwise parse the parts itself,
-/// unbounded.
-constexpr const char* kContentType = "Content-Type";
-constexpr const char* kKeptContentType = "X-Tunefleet-Content-Type";
-
 /// The connection this thread serves.
 thread_local SocketStream* current_stream = nullptr;
-
-std::string lower_case(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return text;
-}
-
-bool has_body(const httplib::Request& request) {
-  return request.has_header("Transfer-Encoding") ||
-         (request.has_header("Content-Length") &&
-          request.get_header_value("Content-Length") != "0");
-}
-
-/// Runs before httplib looks at the request: takes away what we handle ourselves.
-void prepare(httplib::Request& request) {
-  current_stream->begin_body();
-  request.ranges.clear();
-  request.path = "/";  // Routing is ours, on the raw path.
-  request.headers.erase("Accept-Encoding");
-  const std::string type = request.get_header_value(kContentType);
-  request.headers.erase(kKeptContentType);
-  request.headers.erase(kContentType);
-  if (!type.empty()) request.headers.emplace(kKeptContentType, type);
-  if (is_framing_ambiguous(request) || lacks_length(request)) current_stream->close_after_reply();
-}
-
-HttpRequest to_request(const httplib::Request& from) {
-  HttpRequest request;
-  request.id = random_id("req_");
-  request.method = from.method;
-  request.remote_address = from.remote_addr;
-  request.raw_path = from.target.substr(0, from.target.find('?'));
-  request.query = {from.params.begin(), from.params.end()};
-  for (const auto& [name, value] : from.headers) {
-    request.headers.emplace(name == kKeptContentType ? "content-type" : lower_case(name), value);
-  }
-  return request;
-}
-
-std::function<Status(uint64_t, const BodyReceiver&)> body_reader(
-    const httplib::Request& request, const httplib::ContentReader* content, bool& consumed) {
-  return [&request, content, &consumed](uint64_t max_bytes, const BodyReceiver& receive) -> Status {
-    if (content == nullptr || !has_body(request)) return {};
-    const auto too_long = [max_bytes] {
-      return fail(ErrorCode::kResourceExhausted,
-                  fmt::format("the request's body is too long, at most {} bytes", max_bytes));
-    };
-    if (request.has_header("Content-Length") &&
-        request.get_header_value<uint64_t>("Content-Length") > max_bytes) {
-      return too_long();
-    }
-    uint64_t bytes = 0;
-    const bool complete = (*content)([&](const char* data, size_t size) {
-      bytes += size;
-      return bytes <= max_bytes && receive(std::string_view(data, size));
-    });
-    consumed = complete;
-    if (complete) return {};
-    if (bytes > max_bytes) return too_long();
-    if (current_stream->timed_out()) {
-      return fail(ErrorCode::kTimeout, "the request's body came too slowly");
-    }
-    return fail(ErrorCode::kInvalidArgument, "the request's body is not complete");
-  };
-}
 
 /// Streams a file of a known size; a file cut short meanwhile ends the connection, which clients
 /// notice.
@@ -230,7 +160,8 @@ class Server final : public HttpServer, private httplib::Server {
   }
 
   bool process_and_close_socket(socket_t socket) override {
-    SocketStream stream(socket, options_.limits, stopping_);
+    SocketStream stream(socket, options_.limits, stopping_,
+                        [this] { return open_ >= options_.max_connections; });
     current_stream = &stream;
     if (++open_ > options_.max_connections) {
       refuse(stream);
@@ -248,7 +179,9 @@ class Server final : public HttpServer, private httplib::Server {
   void converse(SocketStream& stream) {
     for (size_t left = kRequestsPerConnection; left > 0 && stream.wait_for_request(); --left) {
       bool closed = false;
-      const bool answered = process_request(stream, left == 1, closed, prepare);
+      const bool answered = process_request(
+          stream, left == 1, closed,
+          [&stream](httplib::Request& request) { prepare_request(request, stream); });
       // httplib says nothing about a first line that it could not read to its end.
       if (!answered && (stream.headers_malformed() || stream.headers_too_long())) {
         answer_plainly(stream, refusal(400));
@@ -278,11 +211,12 @@ class Server final : public HttpServer, private httplib::Server {
 
   void serve(const httplib::Request& from, const httplib::ContentReader* content,
              httplib::Response& to) {
-    HttpRequest request = to_request(from);
+    HttpRequest request = to_http_request(from);
     bool consumed = false;
-    request.read_body = body_reader(from, content, consumed);
+    request.read_body = body_reader(from, content, *current_stream, consumed);
     request.is_open = [this] { return !stopping_ && current_stream->is_writable(); };
     HttpReply reply = is_framing_ambiguous(from) ? refusal(400) : answer(request);
+    current_stream->keep_for_reply(std::move(request.seat));
     if (has_body(from) && !consumed) current_stream->close_after_reply();
     send_reply(reply, request.id, stopping_, to);
   }

@@ -18,6 +18,8 @@ struct StreamLimits {
   std::chrono::milliseconds body_start{60'000};  ///< For a whole body: this, and its bytes at
   double body_bytes_per_ms = 64.0;               ///< this rate.
   size_t header_bytes = 64 * 1024;
+  /// Instead of `idle` and `headers` while every connection is taken: who asks nothing gives way.
+  std::chrono::milliseconds crowded{2'000};
 };
 
 struct HttpServerOptions {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -17,6 +18,10 @@ namespace tunefleet::coordinator {
 namespace {
 
 using nlohmann::json;
+
+constexpr size_t kMaxFiles = 1000;    // Of dataset and of val_dataset.
+constexpr size_t kMaxAdapters = 100;  // Each is looked up in the store.
+constexpr size_t kMaxTold = 100;      // Problems that are told one by one.
 
 /// Turns one body into a job, gathering what is wrong on the way.
 class Reader {
@@ -111,7 +116,7 @@ class Reader {
     if (const auto id = text_field(field)) ids.push_back(*id);
     if (const auto found = job_.find(key); found != job_.end()) {
       if (!ids.empty()) problem(field, fmt::format("give either {} or {}", field, key));
-      for (const json& id : found->is_array() ? *found : json::array({*found})) {
+      for (const json& id : list_at(*found, key, kMaxFiles)) {
         if (id.is_string())
           ids.push_back(id.get<std::string>());
         else
@@ -129,6 +134,15 @@ class Reader {
     // A stand-in keeps the parser from telling a second time that there is no data.
     if (required && paths.empty()) paths.push_back("missing");
     if (!paths.empty()) job_[key] = paths;
+  }
+
+  /// The elements of a list, or the one that stands without brackets; nothing of a list that is too
+  /// long.
+  json list_at(const json& value, const char* key, size_t most) {
+    if (!value.is_array()) return json::array({value});
+    if (value.size() <= most) return value;
+    problem(key, fmt::format("names more than {}", most));
+    return json::array();
   }
 
   std::string dataset_path(const std::string& id, const std::string& param) {
@@ -153,7 +167,7 @@ class Reader {
   /// adapters and resume_from_checkpoint name tuned models or jobs here, never paths.
   void read_earlier_work() {
     if (const auto found = job_.find("adapters"); found != job_.end()) {
-      for (const json& name : found->is_array() ? *found : json::array({*found})) {
+      for (const json& name : list_at(*found, "adapters", kMaxAdapters)) {
         const std::string text = name.is_string() ? name.get<std::string>() : "";
         if (const auto tuned = tuned_model(text, "adapters")) add_earlier(text, *tuned);
       }
@@ -197,10 +211,13 @@ class Reader {
 
   ApiError all_problems() const {
     std::string text;
-    for (const auto& [param, message] : problems_) {
+    const size_t told = std::min(problems_.size(), kMaxTold);
+    for (size_t i = 0; i < told; ++i) {
+      const auto& [param, message] = problems_[i];
       text += fmt::format("{}{}{}{}", text.empty() ? "" : "\n", param, param.empty() ? "" : ": ",
                           message);
     }
+    if (told < problems_.size()) text += fmt::format("\nand {} more", problems_.size() - told);
     ApiError error = bad_request(std::move(text), problems_.front().param);
     if (model_unknown_ && problems_.size() == 1) error.status = 404;
     if (model_unknown_ && problems_.front().param == "model") error.code = "model_not_found";

@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include <charconv>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -20,7 +19,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int64_t kRetryWindow_ms = 10 * 60 * 1000;
 constexpr int64_t kPage = 100;
 constexpr size_t kMaxIdempotencyKey = 255;
 constexpr int64_t kLogTailBytes = 64 << 10;
@@ -34,13 +32,6 @@ json shown(const ApiContext& context, JobRecord job) {
 
 HttpReply job_reply(const ApiContext& context, JobRecord job) {
   return json_reply(shown(context, std::move(job)));
-}
-
-bool is_retry(const HttpRequest& request) {
-  const std::string text = request.header("x-stainless-retry-count");
-  int count = 0;
-  std::from_chars(text.data(), text.data() + text.size(), count);
-  return count > 0;
 }
 
 std::string digest_of(const JobRecord& job) {
@@ -178,7 +169,12 @@ ApiReply change_job(const ApiContext& context, HttpRequest& request, Change chan
   return job_reply(context, *changed);
 }
 
+/// A cancel that is sent again, since its reply was lost, finds the job cancelled.
 ApiReply cancel_job(const ApiContext& context, HttpRequest& request) {
+  if (is_retry(request)) {
+    auto job = find_own_job(context, request);
+    if (job && job->phase == JobPhase::kCancelled) return job_reply(context, *std::move(job));
+  }
   return change_job(context, request, [&](const std::string& id) {
     return context.jobs.request_stop(id, StopReason::kCancel, "", 0);
   });
@@ -255,7 +251,7 @@ std::vector<Route> job_routes(const ApiContext& context) {
        {.summary = "Lists your jobs, newest first",
         .reply = "JobPage",
         .query = {{"after", "Id of the last job of the page before"},
-                  {"limit", "1 to 100, default 20", "integer"},
+                  {"limit", "1 to 100, default 20", "integer", 1, 100},
                   {"metadata", "null: jobs without metadata; metadata[key]=value: with that"}}}},
       {"GET",
        "/v1/fine_tuning/jobs/{id}",
@@ -282,7 +278,7 @@ std::vector<Route> job_routes(const ApiContext& context) {
        bind(get_logs),
        Scope::kRead,
        {.summary = "Gives what a job's ranks have printed",
-        .query = {{"offset", "First byte; by default the last 64 KiB", "integer"}},
+        .query = {{"offset", "First byte; by default the last 64 KiB", "integer", 0}},
         .reply_type = "text/plain"}}};
 }
 

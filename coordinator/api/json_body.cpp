@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <cmath>
+#include <set>
 #include <utility>
+#include <vector>
 
 namespace tunefleet::coordinator {
 namespace {
@@ -40,6 +43,46 @@ bool has_nul(const json& value) {
   return false;
 }
 
+/// Looks at the keys of a text's objects: of a repeated one nlohmann keeps the last, other readers
+/// the first. The names of its functions are nlohmann's, for sax_parse. (The callback of
+/// json::parse sees keys too, but costs the square of the number of lists and objects.)
+class KeyCheck {
+ public:
+  bool null() { return true; }
+  bool boolean(bool) { return true; }
+  bool number_integer(json::number_integer_t) { return true; }
+  bool number_unsigned(json::number_unsigned_t) { return true; }
+  bool number_float(json::number_float_t, const json::string_t&) { return true; }
+  bool string(json::string_t&) { return true; }
+  bool binary(json::binary_t&) { return true; }
+  bool start_array(size_t) { return true; }
+  bool end_array() { return true; }
+  bool start_object(size_t) {
+    open_.emplace_back();
+    return true;
+  }
+  bool end_object() {
+    open_.pop_back();
+    return true;
+  }
+  bool key(json::string_t& key) {
+    if (!open_.back().insert(key).second) {
+      problem_ = "the body's JSON has a key twice: " + key;
+    } else if (open_.back().size() > kMaxJsonKeys) {
+      problem_ = fmt::format("an object of the body has more than {} keys", kMaxJsonKeys);
+    }
+    return problem_.empty();
+  }
+  /// Text that is no JSON is told by who parses it.
+  bool parse_error(size_t, const std::string&, const json::exception&) { return false; }
+
+  const std::string& problem() const { return problem_; }
+
+ private:
+  std::vector<std::set<std::string>> open_;  ///< Keys of the objects that have begun.
+  std::string problem_;
+};
+
 }  // namespace
 
 ApiResult<std::string> read_text_body(HttpRequest& request) {
@@ -62,6 +105,9 @@ ApiResult<json> parse_json_object(const std::string& text) {
     return api_fail(bad_request(
         fmt::format("the body's JSON is nested too deeply, at most {} levels", kMaxJsonDepth)));
   }
+  KeyCheck keys;
+  json::sax_parse(text, &keys);
+  if (!keys.problem().empty()) return api_fail(bad_request(keys.problem()));
   try {
     json body = json::parse(text);
     if (has_nul(body)) return api_fail(bad_request("the body's texts may not hold a NUL"));
@@ -87,6 +133,15 @@ HttpReply json_reply(const json& body) {
   HttpReply reply;
   reply.body = to_text(body);
   return reply;
+}
+
+std::optional<int64_t> whole_number(const json& value) {
+  constexpr double kExact = 9007199254740992.0;  // 2^53
+  if (value.is_number_unsigned() && value.get<uint64_t>() > INT64_MAX) return std::nullopt;
+  if (value.is_number_integer()) return value.get<int64_t>();
+  const double number = value.is_number_float() ? value.get<double>() : 0.5;
+  if (!(std::abs(number) <= kExact) || std::trunc(number) != number) return std::nullopt;
+  return static_cast<int64_t>(number);
 }
 
 ApiResult<int64_t> query_number(const HttpRequest& request, const std::string& name,

@@ -6,6 +6,7 @@
 #include "coordinator/api/api_context.h"
 #include "coordinator/api/json_body.h"
 #include "coordinator/api/page.h"
+#include "proto/utf8_text.h"
 
 namespace tunefleet::coordinator {
 namespace {
@@ -60,13 +61,14 @@ ApiResult<Scope> read_scopes(const json& body) {
 ApiResult<std::optional<int64_t>> read_expiry(const json& body, int64_t now_s) {
   const auto found = body.find("expires_after_s");
   if (found == body.end() || found->is_null()) return std::nullopt;
-  if (!found->is_number_integer() || *found < kMinLife_s || *found > kMaxLife_s) {
+  const auto life = whole_number(*found);
+  if (!life || *life < kMinLife_s || *life > kMaxLife_s) {
     return api_fail(bad_request(fmt::format("expires_after_s: must be a whole number of seconds "
                                             "from {} to {}: {}",
                                             kMinLife_s, kMaxLife_s, to_text(*found)),
                                 "expires_after_s"));
   }
-  return now_s + found->get<int64_t>();
+  return now_s + *life;
 }
 
 ApiResult<void> check_fields(const json& body) {
@@ -93,8 +95,8 @@ ApiResult<NewApiKey> read_new_key(const json& body, const HttpRequest& request, 
   }
   const auto name = text_field(body, "name", "");
   if (!name) return api_fail(name.error());
-  if (name->size() > kMaxName) {
-    return api_fail(bad_request("name: has more than 64 bytes", "name"));
+  if (characters_in(*name) > kMaxName) {
+    return api_fail(bad_request("name: has more than 64 characters", "name"));
   }
   const auto scope = read_scopes(body);
   if (!scope) return api_fail(scope.error());
@@ -120,7 +122,7 @@ ApiReply create_key(const ApiContext& context, HttpRequest& request) {
     return api_fail(std::move(error));
   }
   const auto made = context.keys.create(*wanted);
-  if (!made) return api_fail(to_api_error(made.error()));
+  if (!made) return api_fail(to_share_error(made.error(), "too_many_keys"));
   json reply = shown(made->stored, now_s);
   reply["key"] = made->key;
   HttpReply answer = json_reply(reply);
@@ -174,7 +176,7 @@ std::vector<Route> key_routes(const ApiContext& context) {
            {.summary = "Lists the tenant's API keys, newest first; the operator's key sees all",
             .reply = "KeyPage",
             .query = {{"after", "Id of the last key of the page before"},
-                      {"limit", "1 to 100, default 20", "integer"},
+                      {"limit", "1 to 100, default 20", "integer", 1, 100},
                       {"tenant", "Only that tenant's keys"}}}},
           {"DELETE",
            "/v1/keys/{id}",

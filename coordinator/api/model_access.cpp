@@ -75,6 +75,14 @@ Result<std::vector<ModelPermission>> ModelAccess::grant(const MadeModel& model,
       given.push_back(*found);
     }
   }
+  const auto of_model = std::count_if(records.permissions.begin(), records.permissions.end(),
+                                      [&](const auto& each) { return each.model == model; });
+  if (static_cast<size_t>(of_model) > kMaxPerModel || records.permissions.size() > kMaxInAll) {
+    return fail(ErrorCode::kResourceExhausted,
+                fmt::format("a model has at most {} permissions, and there are at most {} in all; "
+                            "take some back first",
+                            kMaxPerModel, kMaxInAll));
+  }
   if (const auto stored = store(std::move(records)); !stored) return fail(stored.error());
   return given;
 }

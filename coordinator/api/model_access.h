@@ -42,7 +42,10 @@ class ModelAccess {
   static Result<std::unique_ptr<ModelAccess>> open(const std::filesystem::path& path,
                                                    std::function<int64_t()> now_s);
 
+  static constexpr size_t kMaxPerModel = 1000;
+  static constexpr size_t kMaxInAll = 200'000;  ///< So that the file stays readable.
   /// One permission for each tenant, in their order; those that are there already stay as they are.
+  /// kResourceExhausted when there would be too many.
   Result<std::vector<ModelPermission>> grant(const MadeModel& model,
                                              const std::vector<std::string>& tenants);
   /// Oldest first.

@@ -125,16 +125,19 @@ Result<bool> MultipartReader::read_headers() {
   if (std::min(end, held_.size()) > kMaxHeaders) return malformed("a part's headers are too long");
   if (end == std::string::npos) return false;
   MultipartPart part;
+  bool named = false;
   std::string_view rest = std::string_view(held_).substr(0, end);
   while (!rest.empty()) {
     rest.remove_prefix(2);  // the line break before it
     const auto line = rest.substr(0, rest.find("\r\n"));
     rest.remove_prefix(line.size());
     if (!starts_with_word(line, "content-disposition:")) continue;
-    part.name = parameter(line, "name").value_or("");
+    const auto name = parameter(line, "name");
+    named = name.has_value();
+    part.name = name.value_or("");
     part.filename = parameter(line, "filename");
   }
-  if (part.name.empty()) return malformed("a part has no name");
+  if (!named) return malformed("a part has no name");
   held_.erase(0, end + 4);
   where_ = Where::kData;
   if (const auto begun = visitor_.begin(part); !begun) return fail(begun.error());

@@ -12,6 +12,7 @@
 #include "proto/job_fields.h"
 #include "proto/job_spec.h"
 #include "proto/nearest_name.h"
+#include "proto/utf8_text.h"
 
 namespace tunefleet::coordinator {
 namespace {
@@ -20,6 +21,7 @@ using nlohmann::json;
 
 constexpr double kBaseLearningRate = 1e-4;  // What learning_rate_multiplier multiplies.
 constexpr size_t kMaxSuffix = 64;
+constexpr size_t kMostAdvice = 100;  // Misspelt names that are told the nearest known one.
 constexpr size_t kMaxMetadataPairs = 16;
 constexpr size_t kMaxMetadataKey = 64;
 constexpr size_t kMaxMetadataValue = 512;
@@ -81,7 +83,7 @@ class Translator {
     if (const json* suffix = given("suffix")) {
       if (!suffix->is_string())
         problem("suffix", "must be text");
-      else if (suffix->get_ref<const std::string&>().size() > kMaxSuffix) {
+      else if (characters_in(suffix->get_ref<const std::string&>()) > kMaxSuffix) {
         problem("suffix", "has more than 64 characters");
       } else {
         set_job_key("name", *suffix, "suffix");
@@ -94,7 +96,7 @@ class Translator {
 
   /// The parser knows the job file's keys only; a misspelt field of OpenAI's is told here.
   bool is_misspelt(const std::string& key, const std::string& where) {
-    if (find_job_field(key) != nullptr) return false;
+    if (find_job_field(key) != nullptr || result_.problems.size() >= kMostAdvice) return false;
     std::vector<std::string_view> known(kOpenAiFields.begin(), kOpenAiFields.end());
     known.insert(known.end(), kOpenAiHyperparameters.begin(), kOpenAiHyperparameters.end());
     const auto near = nearest_name(key, known);
@@ -193,9 +195,11 @@ class Translator {
     if (!metadata->is_object()) return problem("metadata", "must be an object of texts");
     if (metadata->size() > kMaxMetadataPairs) problem("metadata", "has more than 16 pairs");
     for (const auto& [key, value] : metadata->items()) {
-      if (key.size() > kMaxMetadataKey) problem("metadata", "a key has more than 64 characters");
-      if (!value.is_string() || value.get_ref<const std::string&>().size() > kMaxMetadataValue) {
-        problem("metadata." + key.substr(0, kMaxMetadataKey),
+      if (characters_in(key) > kMaxMetadataKey)
+        problem("metadata", "a key has more than 64 characters");
+      if (!value.is_string() ||
+          characters_in(value.get_ref<const std::string&>()) > kMaxMetadataValue) {
+        problem("metadata." + first_characters(key, kMaxMetadataKey),
                 "must be text of at most 512 characters");
       }
     }

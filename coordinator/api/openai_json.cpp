@@ -34,6 +34,12 @@ double number(const json& object, const char* key, double fallback) {
   return value.is_number() ? value.get<double>() : fallback;
 }
 
+/// A whole number as it is stored; 0 when there is none.
+json whole_number(const json& object, const char* key) {
+  const json& value = field(object, key);
+  return value.is_number_integer() ? value : json(0);
+}
+
 /// Rows of one optimizer step over all ranks; proto/job_spec.h tells what an unset accumulation
 /// means.
 int64_t global_batch(const json& spec) {
@@ -163,7 +169,7 @@ json to_openai_job(JobRecord job, const QueuePosition& queue, int64_t now_ms) {
              {"validation_file", field(job.request, "validation_file")},
              {"result_files", json::array()},
              {"trained_tokens", field(job.result, "trained_tokens")},
-             {"seed", static_cast<int64_t>(number(job.spec, "seed", 0))},
+             {"seed", whole_number(job.spec, "seed")},
              {"error", error_of(job)},
              {"estimated_finish", estimated_finish(job, progress, now_ms)},
              {"integrations", json::array()},

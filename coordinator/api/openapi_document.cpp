@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -42,6 +43,14 @@ std::string operation_id(const Route& route) {
   return id;
 }
 
+json schema_of(const QueryParameter& parameter) {
+  json schema{{"type", std::string(parameter.type)}};
+  if (parameter.low != std::numeric_limits<int64_t>::min()) schema["minimum"] = parameter.low;
+  if (parameter.high != std::numeric_limits<int64_t>::max()) schema["maximum"] = parameter.high;
+  for (const std::string_view word : parameter.allowed) schema["enum"].push_back(std::string(word));
+  return schema;
+}
+
 json parameters_of(const Route& route) {
   json parameters = json::array();
   for (size_t open = route.pattern.find('{'); open != std::string_view::npos;
@@ -56,7 +65,7 @@ json parameters_of(const Route& route) {
     parameters.push_back({{"name", std::string(each.name)},
                           {"in", "query"},
                           {"description", std::string(each.description)},
-                          {"schema", {{"type", std::string(each.type)}}}});
+                          {"schema", schema_of(each)}});
   }
   return parameters;
 }
@@ -75,8 +84,11 @@ json operation_of(const Route& route) {
           {"content", content_of("application/json", "Error")}}}}},
       {"security", open ? json::array() : json::array({{{"key", json::array()}}})}};
   if (!open) operation["x-scope"] = std::string(scope_name(route.scope));
+  if (route.doc.may_stream) {
+    operation["responses"]["200"]["content"]["text/event-stream"] = json::object();
+  }
   if (!route.doc.request.empty()) {
-    operation["requestBody"] = {{"required", true},
+    operation["requestBody"] = {{"required", !route.doc.may_lack_body},
                                 {"content", content_of(route.doc.request_type, route.doc.request)}};
   }
   return operation;

@@ -16,5 +16,7 @@ std::vector<Route> with_openapi_document(std::vector<Route> routes);
 
 /// The schemas that the document refers to, by name (openapi_schemas.cpp).
 const nlohmann::json& openapi_schemas();
+/// Those of the bodies that clients send, as JSON text (openapi_request_schemas.cpp).
+const char* openapi_request_schemas();
 
 }  // namespace tunefleet::coordinator

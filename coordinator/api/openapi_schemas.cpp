@@ -7,8 +7,8 @@ namespace {
 
 using nlohmann::json;
 
-/// JSON Schema 2020-12. `required` is what a client may rely on; fields beside these are possible
-/// everywhere, since OpenAI's clients keep them.
+/// Of replies, and of what both sides send. JSON Schema 2020-12. `required` is what a client may
+/// rely on; fields beside these are possible everywhere, since OpenAI's clients keep them.
 constexpr const char* kSchemas = R"json({
   "Error": {"type": "object", "required": ["error"], "properties": {"error": {
     "type": "object", "required": ["message", "type", "param", "code"], "properties": {
@@ -27,26 +27,6 @@ constexpr const char* kSchemas = R"json({
       "status": {"enum": ["uploaded", "processed", "error"]},
       "status_details": {"type": ["string", "null"]}, "rows": {"type": "integer"},
       "preferences": {"type": "integer"}}},
-  "CreateFile": {"type": "object", "required": ["purpose", "file"], "properties": {
-    "purpose": {"const": "fine-tune"}, "file": {"type": "string", "format": "binary"},
-    "expires_after[anchor]": {"const": "created_at"},
-    "expires_after[seconds]": {"type": "integer", "minimum": 3600, "maximum": 2592000}}},
-  "Hyperparameter": {"oneOf": [{"const": "auto"}, {"type": "number"}]},
-  "CreateJob": {"type": "object", "required": ["model"],
-    "description": "OpenAI's fields, and every key of the job file beside them",
-    "properties": {
-      "model": {"type": "string"}, "training_file": {"type": "string"},
-      "validation_file": {"type": ["string", "null"]},
-      "suffix": {"type": ["string", "null"], "maxLength": 64}, "seed": {"type": ["integer", "null"]},
-      "metadata": {"type": ["object", "null"], "maxProperties": 16,
-                   "additionalProperties": {"type": "string", "maxLength": 512}},
-      "method": {"type": ["object", "null"], "required": ["type"], "properties": {
-        "type": {"enum": ["supervised", "dpo"]}, "supervised": {"type": "object"},
-        "dpo": {"type": "object"}}},
-      "hyperparameters": {"type": ["object", "null"], "properties": {
-        "n_epochs": {"$ref": "#/components/schemas/Hyperparameter"},
-        "batch_size": {"$ref": "#/components/schemas/Hyperparameter"},
-        "learning_rate_multiplier": {"$ref": "#/components/schemas/Hyperparameter"}}}}},
   "Job": {"type": "object",
     "required": ["id", "object", "created_at", "finished_at", "model", "fine_tuned_model",
                  "organization_id", "status", "hyperparameters", "training_file",
@@ -94,13 +74,6 @@ constexpr const char* kSchemas = R"json({
           "pending_reason": {"type": ["string", "null"]},
           "estimated_start": {"type": ["integer", "null"]}}},
       "spec": {"type": "object"}}},
-  "CreateSweep": {"type": "object", "required": ["model", "sweep"],
-    "description": "A job's body, and what differs between the jobs", "properties": {
-      "model": {"type": "string"}, "sweep": {"type": "object", "required": ["parameters"],
-        "properties": {"parameters": {"type": "object"}, "strategy": {"enum": ["grid", "random"]},
-          "samples": {"type": "integer"}, "seed": {"type": "integer"},
-          "metric": {"enum": ["eval_loss", "loss"]}, "halving": {"type": ["object", "null"]},
-          "max_parallel": {"type": "integer"}}}}},
   "Sweep": {"type": "object",
     "required": ["id", "object", "created_at", "finished_at", "status", "model", "sweep", "metric",
                  "halving", "max_parallel", "job_count"],
@@ -135,14 +108,7 @@ constexpr const char* kSchemas = R"json({
     "properties": {
       "id": {"type": "string"}, "object": {"const": "checkpoint.permission"},
       "created_at": {"type": "integer"}, "project_id": {"type": "string"}}},
-  "CreatePermissions": {"type": "object", "required": ["project_ids"], "properties": {
-    "project_ids": {"type": "array", "minItems": 1, "maxItems": 100,
-                    "items": {"type": "string"}}}},
   "Scopes": {"type": "array", "minItems": 1, "items": {"enum": ["read", "submit", "admin"]}},
-  "CreateKey": {"type": "object", "required": ["scopes"], "properties": {
-    "tenant": {"type": "string", "maxLength": 64}, "name": {"type": "string", "maxLength": 64},
-    "scopes": {"$ref": "#/components/schemas/Scopes"},
-    "expires_after_s": {"type": ["integer", "null"], "minimum": 60}}},
   "Key": {"type": "object",
     "required": ["id", "object", "tenant", "name", "prefix", "scopes", "created_at", "expires_at",
                  "expired"],
@@ -166,33 +132,13 @@ constexpr const char* kSchemas = R"json({
     "properties": {
       "id": {"type": "string"}, "object": {"const": "upload.part"},
       "created_at": {"type": "integer"}, "upload_id": {"type": "string"}}},
-  "CreateUpload": {"type": "object", "required": ["filename", "purpose", "bytes", "mime_type"],
-    "properties": {
-      "filename": {"type": "string"}, "purpose": {"const": "fine-tune"},
-      "bytes": {"type": "integer", "minimum": 1}, "mime_type": {"type": "string"}}},
-  "CreateUploadPart": {"type": "object", "required": ["data"], "properties": {
-    "data": {"type": "string", "format": "binary"}}},
-  "CompleteUpload": {"type": "object", "required": ["part_ids"], "properties": {
-    "part_ids": {"type": "array", "items": {"type": "string"}}, "md5": {"type": "string"}}},
   "ChatMessage": {"type": "object", "required": ["role", "content"], "properties": {
     "role": {"enum": ["system", "developer", "user", "assistant"]},
     "content": {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "object",
-      "properties": {"type": {"const": "text"}, "text": {"type": "string"}}}}]}}},
-  "CreateChatCompletion": {"type": "object", "required": ["model", "messages"], "properties": {
-    "model": {"type": "string"},
-    "messages": {"type": "array", "minItems": 1,
-                 "items": {"$ref": "#/components/schemas/ChatMessage"}},
-    "max_tokens": {"type": ["integer", "null"], "minimum": 1},
-    "max_completion_tokens": {"type": ["integer", "null"], "minimum": 1},
-    "temperature": {"type": ["number", "null"], "minimum": 0, "maximum": 2},
-    "top_p": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
-    "top_k": {"type": ["integer", "null"], "minimum": 0},
-    "seed": {"type": ["integer", "null"]}, "n": {"enum": [1, null]},
-    "stop": {"oneOf": [{"type": "null"}, {"type": "string"},
-                       {"type": "array", "maxItems": 4, "items": {"type": "string"}}]},
-    "stream": {"type": ["boolean", "null"]},
-    "stream_options": {"type": ["object", "null"], "properties": {
-      "include_usage": {"type": ["boolean", "null"]}}}}},
+      "required": ["type", "text"],
+      "properties": {"type": {"const": "text"}, "text": {"type": "string"}}}}]},
+    "tool_calls": {"type": "null"}, "function_call": {"type": "null"},
+    "audio": {"type": "null"}}},
   "ChatCompletion": {"type": "object",
     "description": "With stream, chunks of the same head with a delta in place of the message",
     "required": ["id", "object", "created", "model", "choices", "usage"],
@@ -211,14 +157,17 @@ constexpr const char* kSchemas = R"json({
     "id": {"type": "string"}, "object": {"type": "string"}, "url": {"type": "string"},
     "name": {"type": ["string", "null"]},
     "event_types": {"type": "array", "items": {"type": "string"}}}},
-  "ChangeWebhookEndpoint": {"type": "object", "properties": {
-    "name": {"type": "string"}, "url": {"type": "string", "format": "uri"},
-    "event_types": {"type": "array", "items": {"type": "string"}}}},
-  "RotateWebhookSecret": {"type": "object", "properties": {
-    "keep_old_secret_active_for_24_hours": {"type": "boolean"}}},
-  "TestWebhook": {"type": "object", "properties": {"event_type": {"type": "string"}}},
-  "WebhookTest": {"type": "object"},
-  "WebhookEventTypes": {"type": "object"},
+  "WebhookEventType": {"enum": ["fine_tuning.job.succeeded", "fine_tuning.job.failed",
+                                "fine_tuning.job.cancelled"]},
+  "WebhookTest": {"type": "object",
+    "required": ["object", "webhook_endpoint_id", "event_type", "success", "status_code"],
+    "properties": {"object": {"const": "webhook_endpoint.test"},
+      "webhook_endpoint_id": {"type": "string"},
+      "event_type": {"$ref": "#/components/schemas/WebhookEventType"},
+      "success": {"const": true}, "status_code": {"type": "integer"}}},
+  "WebhookEventTypes": {"type": "object", "required": ["object", "data"], "properties": {
+    "object": {"const": "list"},
+    "data": {"type": "array", "items": {"$ref": "#/components/schemas/WebhookEventType"}}}},
   "Fleet": {"type": "object", "required": ["object", "agents", "queued"], "properties": {
     "object": {"const": "fleet"}, "queued": {"type": "integer"},
     "agents": {"type": "array", "items": {"type": "object"}}}}
@@ -239,6 +188,7 @@ json page_of(const char* item) {
 
 json all_schemas() {
   json schemas = json::parse(kSchemas);
+  schemas.update(json::parse(openapi_request_schemas()));
   for (const char* item : {"File", "Job", "Event", "Checkpoint", "Model", "Permission", "Key",
                            "Sweep", "WebhookEndpoint"}) {
     schemas[std::string(item) + "Page"] = page_of(item);

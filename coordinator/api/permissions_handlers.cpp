@@ -65,7 +65,7 @@ ApiReply create_permissions(const ApiContext& context, HttpRequest& request) {
   const auto tenants = read_tenants(*body);
   if (!tenants) return api_fail(tenants.error());
   const auto given = context.model_access.grant(*model, *tenants);
-  if (!given) return api_fail(to_api_error(given.error()));
+  if (!given) return api_fail(to_share_error(given.error(), "too_many_permissions"));
   std::vector<json> items;
   for (const ModelPermission& permission : *given) items.push_back(shown(permission));
   return json_reply(to_openai_page(std::move(items), false));
@@ -118,8 +118,10 @@ std::vector<Route> permission_routes(const ApiContext& context) {
            {.summary = "Lists who else may use a tuned model or checkpoint",
             .reply = "PermissionPage",
             .query = {{"after", "Id of the last permission of the page before"},
-                      {"limit", "1 to 100, default 10", "integer"},
-                      {"order", "ascending or descending (the default) by time"},
+                      {"limit", "1 to 100, default 10", "integer", 1, 100},
+                      {.name = "order",
+                       .description = "By time; descending is the default",
+                       .allowed = {"descending", "ascending"}},
                       {"project_id", "Only that tenant's permission"}}}},
           {"DELETE",
            "/v1/fine_tuning/checkpoints/{id}/permissions/{permission}",

@@ -74,11 +74,16 @@ std::vector<const Route*> Router::routes() const {
 }
 
 const Route* Router::find(HttpRequest& request, std::string& allowed) const {
+  if (!request.raw_path.starts_with('/')) return nullptr;
   const std::string method = request.method == "HEAD" ? "GET" : request.method;
   const auto path = split_path(request.raw_path);
+  // A word of the address is no id: GET /jobs/plan asks for no job.
+  const bool literal = std::any_of(entries_.begin(), entries_.end(),
+                                   [&](const Entry& entry) { return entry.segments == path; });
   for (const Entry& entry : entries_) {
     std::map<std::string, std::string> values;
     if (!matches(entry.segments, path, values)) continue;
+    if (literal && entry.segments != path) continue;
     allowed += fmt::format("{}{}", allowed.empty() ? "" : ", ", entry.route.method);
     if (entry.route.method != method) continue;
     request.path_values = std::move(values);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 namespace tunefleet::coordinator {
 namespace {
@@ -48,14 +49,15 @@ void address_text(const sockaddr_storage& address, std::string& ip, int& port) {
 }  // namespace
 
 SocketStream::SocketStream(socket_t socket, const StreamLimits& limits,
-                           const std::atomic<bool>& stopping)
-    : socket_(socket), limits_(limits), stopping_(stopping) {}
+                           const std::atomic<bool>& stopping, std::function<bool()> crowded)
+    : socket_(socket), limits_(limits), stopping_(stopping), crowded_(std::move(crowded)) {}
 
 bool SocketStream::wait_for_request() {
   part_ = Part::kIdle;
-  const auto deadline = Clock::now() + limits_.idle;
+  kept_.reset();
+  const auto begun = Clock::now();
   while (begin_ == end_) {
-    if (stopping_ || Clock::now() >= deadline) return false;
+    if (stopping_ || Clock::now() - begun >= unless_crowded(limits_.idle)) return false;
     if (poll_for(socket_, POLLIN, kSlice)) break;
   }
   part_ = Part::kHeaders;
@@ -136,7 +138,7 @@ void SocketStream::get_local_ip_and_port(std::string& ip, int& port) const {
 }
 
 bool SocketStream::fill() {
-  if (!poll_for(socket_, POLLIN, read_budget())) {
+  if (!wait_readable()) {
     timed_out_ = true;
     return false;
   }
@@ -145,6 +147,20 @@ bool SocketStream::fill() {
   begin_ = 0;
   end_ = static_cast<size_t>(n);
   return true;
+}
+
+/// In slices: the server may become crowded meanwhile.
+bool SocketStream::wait_readable() const {
+  for (;;) {
+    const milliseconds budget = read_budget();
+    const milliseconds slice = part_ == Part::kHeaders ? std::min(budget, kSlice) : budget;
+    if (poll_for(socket_, POLLIN, slice)) return true;
+    if (slice == budget) return false;
+  }
+}
+
+milliseconds SocketStream::unless_crowded(milliseconds limit) const {
+  return crowded_() ? std::min(limit, limits_.crowded) : limit;
 }
 
 bool SocketStream::check_headers(std::string_view piece) {
@@ -159,7 +175,9 @@ bool SocketStream::check_headers(std::string_view piece) {
 
 milliseconds SocketStream::read_budget() const {
   const auto spent = std::chrono::duration_cast<milliseconds>(Clock::now() - part_began_);
-  if (part_ == Part::kHeaders) return std::max(limits_.headers - spent, milliseconds(0));
+  if (part_ == Part::kHeaders) {
+    return std::max(unless_crowded(limits_.headers) - spent, milliseconds(0));
+  }
   const milliseconds earned(static_cast<int64_t>(part_bytes_ / limits_.body_bytes_per_ms));
   return std::clamp(limits_.body_start + earned - spent, milliseconds(0), limits_.piece);
 }

@@ -6,8 +6,11 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "coordinator/api/http_server.h"
 
@@ -18,8 +21,10 @@ namespace tunefleet::coordinator {
 ///   idle --wait_for_request--> headers --begin_body--> body --end_request--> idle
 class SocketStream : public httplib::Stream {
  public:
-  /// Does not own `socket`. `stopping` ends the wait for a next request.
-  SocketStream(socket_t socket, const StreamLimits& limits, const std::atomic<bool>& stopping);
+  /// Does not own `socket`. `stopping` ends the wait for a next request; `crowded` tells whether
+  /// every connection is taken.
+  SocketStream(socket_t socket, const StreamLimits& limits, const std::atomic<bool>& stopping,
+               std::function<bool()> crowded);
 
   /// Waits for the first byte of a request. False: the client has gone, was idle too long, or we
   /// stop.
@@ -30,6 +35,8 @@ class SocketStream : public httplib::Stream {
   /// connection before the client has read our reply.
   void linger();
 
+  /// Keeps `thing` until the next request begins or the connection ends.
+  void keep_for_reply(std::shared_ptr<void> thing) { kept_ = std::move(thing); }
   void close_after_reply() { close_after_reply_ = true; }
   bool closes_after_reply() const { return close_after_reply_; }
   bool timed_out() const { return timed_out_; }
@@ -51,12 +58,15 @@ class SocketStream : public httplib::Stream {
   enum class Part { kIdle, kHeaders, kBody };
 
   bool fill();
+  bool wait_readable() const;
+  std::chrono::milliseconds unless_crowded(std::chrono::milliseconds limit) const;
   bool check_headers(std::string_view piece);
   std::chrono::milliseconds read_budget() const;
 
   socket_t socket_;
   StreamLimits limits_;
   const std::atomic<bool>& stopping_;
+  std::function<bool()> crowded_;
   Part part_ = Part::kIdle;
   Clock::time_point part_began_;
   size_t part_bytes_ = 0;  ///< Consumed since part_began_.
@@ -68,6 +78,7 @@ class SocketStream : public httplib::Stream {
   bool headers_too_long_ = false;
   bool headers_malformed_ = false;
   char last_of_headers_ = '\0';
+  std::shared_ptr<void> kept_;
 };
 
 }  // namespace tunefleet::coordinator

@@ -1,10 +1,12 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <memory>
 #include <optional>
 #include <utility>
 
 #include "coordinator/api/api_context.h"
+#include "coordinator/api/create_gate.h"
 #include "coordinator/api/ids.h"
 #include "coordinator/api/json_body.h"
 #include "coordinator/api/openai_json.h"
@@ -88,15 +90,39 @@ std::string id_for(const HttpRequest& request) {
   return kIdPrefix + storage::sha256_hex(request.owner + "\n" + key).substr(0, kIdCharacters);
 }
 
-ApiReply create_sweep(const ApiContext& context, HttpRequest& request) {
+/// The sweep that an earlier copy of this request made, whose reply was lost.
+ApiResult<std::optional<SweepRecord>> find_made_before(const ApiContext& context,
+                                                       const std::string& owner,
+                                                       const std::string& digest) {
+  auto sweeps = context.sweeps.list(owner);
+  if (!sweeps) return api_fail(to_api_error(sweeps.error()));
+  for (SweepRecord& sweep : *sweeps) {
+    if (sweep.created_at_ms < context.now_ms() - kRetryWindow_ms) break;
+    if (sweep.request.value(kBodyDigest, json()) == digest) return std::move(sweep);
+  }
+  return std::nullopt;
+}
+
+ApiReply create_sweep(const ApiContext& context, CreateGate& gate, HttpRequest& request) {
   const auto text = read_text_body(request);
   if (!text) return api_fail(text.error());
   const auto body = parse_json_object(*text);
   if (!body) return api_fail(body.error());
+  const std::string digest = storage::sha256_hex(*text);
+  const CreateGate::Pass pass(gate, request.owner + ":" + digest);
+  if (!pass.entered()) {
+    return api_fail(to_api_error(
+        {ErrorCode::kUnavailable, "the same request is still being worked on, try again"}));
+  }
+  if (request.header("idempotency-key").empty() && is_retry(request)) {
+    const auto before = find_made_before(context, request.owner, digest);
+    if (!before) return api_fail(before.error());
+    if (*before) return sweep_reply(context, **before);
+  }
   auto wanted = read_sweep_request(*body, request.owner, context.resources());
   if (!wanted) return api_fail(wanted.error());
   wanted->id = id_for(request);
-  wanted->request[kBodyDigest] = storage::sha256_hex(*text);
+  wanted->request[kBodyDigest] = digest;
   auto stored = context.sweeps.create(*wanted);
   if (!stored && stored.error().code == ErrorCode::kConflict) {
     const auto earlier = context.sweeps.get(wanted->id);
@@ -141,9 +167,13 @@ std::vector<Route> sweep_routes(const ApiContext& context) {
   const auto bind = [&context](auto handler) {
     return [&context, handler](HttpRequest& request) { return handler(context, request); };
   };
+  const auto gate = std::make_shared<CreateGate>();
+  const auto create = [&context, gate](HttpRequest& request) {
+    return create_sweep(context, *gate, request);
+  };
   return {{"POST",
            "/v1/fine_tuning/sweeps",
-           bind(create_sweep),
+           create,
            Scope::kSubmit,
            {.summary = "Submits a sweep: a group of jobs that differ in some values",
             .reply = "Sweep",
@@ -155,7 +185,7 @@ std::vector<Route> sweep_routes(const ApiContext& context) {
            {.summary = "Lists your sweeps, newest first",
             .reply = "SweepPage",
             .query = {{"after", "Id of the last sweep of the page before"},
-                      {"limit", "1 to 100, default 20", "integer"}}}},
+                      {"limit", "1 to 100, default 20", "integer", 1, 100}}}},
           {"GET",
            "/v1/fine_tuning/sweeps/{id}",
            bind(get_sweep),

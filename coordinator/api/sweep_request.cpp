@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "coordinator/api/json_body.h"
 #include "coordinator/sweep/sweep_template.h"
+#include "proto/utf8_text.h"
 
 namespace tunefleet::coordinator {
 namespace {
@@ -13,6 +15,9 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kLongestName = 64;
+/// Of the bodies of all its jobs: each is kept with all it says, and read whenever sweeps are
+/// listed.
+constexpr size_t kMostText = 4 << 20;
 
 ApiError refused(const std::string& path, const std::string& message) {
   return bad_request(path + ": " + message, path);
@@ -68,7 +73,7 @@ std::string name_of(const json& body, size_t trial) {
   const json given = body.value("suffix", body.value("name", json()));
   const std::string name = given.is_string() ? given.get<std::string>() : "sweep";
   const std::string number = fmt::format("-{}", trial);
-  return name.substr(0, kLongestName - number.size()) + number;
+  return first_characters(name, kLongestName - number.size()) + number;
 }
 
 }  // namespace
@@ -87,6 +92,11 @@ ApiResult<SweepRecord> read_sweep_request(const json& body, const std::string& o
   json job = body;
   job.erase("sweep");
   if (const auto set = set_steps(sweep->plan, parameters, job); !set) return api_fail(set.error());
+
+  if (to_text(job).size() * sweep->trials.size() > kMostText) {
+    return api_fail(refused("sweep", fmt::format("its {} jobs have more than {} bytes of text",
+                                                 sweep->trials.size(), kMostText)));
+  }
 
   SweepRecord record{.owner = owner, .plan = to_json(sweep->plan), .trials = json::array()};
   record.request = {{"model", job.value("model", json())}, {"sweep", *section}};

@@ -7,6 +7,7 @@
 #include "coordinator/api/json_body.h"
 #include "coordinator/api/openai_json.h"
 #include "coordinator/api/upload_store.h"
+#include "proto/utf8_text.h"
 
 namespace tunefleet::coordinator {
 namespace {
@@ -35,25 +36,14 @@ json to_openai_upload(const ApiContext& context, const ChunkedUpload& upload) {
   return shown;
 }
 
-/// An owner's share is used up: waiting does not help, so the client is not to try again by itself.
-ApiError to_upload_error(const Error& error) {
-  ApiError api = to_api_error(error);
-  if (error.code == ErrorCode::kResourceExhausted) {
-    api.status = 429;
-    api.code = "too_many_uploads";
-    api.may_retry = false;
-  }
-  return api;
-}
-
-/// The body's `key`, a text of 1 to `max_bytes` bytes.
-ApiResult<std::string> text_field(const json& body, const char* key, size_t max_bytes) {
+/// The body's `key`, a text of 1 to `most` characters.
+ApiResult<std::string> text_field(const json& body, const char* key, size_t most) {
   const auto found = body.find(key);
   const bool given = found != body.end() && found->is_string();
   const std::string text = given ? found->get<std::string>() : "";
-  if (!text.empty() && text.size() <= max_bytes) return text;
+  if (!text.empty() && characters_in(text) <= most) return text;
   return api_fail(
-      bad_request(fmt::format("{}: must be a text of 1 to {} characters", key, max_bytes), key));
+      bad_request(fmt::format("{}: must be a text of 1 to {} characters", key, most), key));
 }
 
 ApiResult<std::optional<int64_t>> expiry_field(const json& body) {
@@ -62,8 +52,7 @@ ApiResult<std::optional<int64_t>> expiry_field(const json& body) {
   if (!found->is_object() || found->value("anchor", json()) != "created_at") {
     return api_fail(bad_request("must be created_at", "expires_after.anchor"));
   }
-  const json seconds = found->value("seconds", json());
-  const int64_t value = seconds.is_number_integer() ? seconds.get<int64_t>() : 0;
+  const int64_t value = whole_number(found->value("seconds", json())).value_or(0);
   if (const auto fine = check_file_expiry(value); !fine) return api_fail(fine.error());
   return value;
 }
@@ -78,8 +67,8 @@ ApiReply create_upload(const ApiContext& context, HttpRequest& request) {
   if (body->value("purpose", json()) != "fine-tune") {
     return api_fail(bad_request("purpose: must be fine-tune", "purpose"));
   }
-  const json bytes = body->value("bytes", json());
-  if (!bytes.is_number_integer()) {
+  const auto bytes = whole_number(body->value("bytes", json()));
+  if (!bytes) {
     return api_fail(bad_request("bytes: must be the file's size, a whole number", "bytes"));
   }
   const auto expiry = expiry_field(*body);
@@ -88,9 +77,9 @@ ApiReply create_upload(const ApiContext& context, HttpRequest& request) {
                                               .filename = *filename,
                                               .purpose = "fine-tune",
                                               .mime_type = *mime_type,
-                                              .bytes = bytes.get<int64_t>(),
+                                              .bytes = *bytes,
                                               .file_expires_after_s = *expiry});
-  if (!upload) return api_fail(to_upload_error(upload.error()));
+  if (!upload) return api_fail(to_share_error(upload.error(), "too_many_uploads"));
   return json_reply(to_openai_upload(context, *upload));
 }
 

@@ -8,6 +8,7 @@
 #include "coordinator/api/openai_json.h"
 #include "coordinator/webhooks/webhook_event.h"
 #include "coordinator/webhooks/webhook_service.h"
+#include "proto/utf8_text.h"
 
 namespace tunefleet::coordinator {
 namespace {
@@ -36,15 +37,7 @@ HttpReply reply_with_secret(const WebhookEndpoint& endpoint) {
   return json_reply(shown);
 }
 
-ApiError to_webhook_error(const Error& error) {
-  ApiError api = to_api_error(error);
-  if (error.code == ErrorCode::kResourceExhausted) {
-    api.status = 429;
-    api.code = "too_many_webhooks";
-    api.may_retry = false;
-  }
-  return api;
-}
+ApiError to_webhook_error(const Error& error) { return to_share_error(error, "too_many_webhooks"); }
 
 std::string known_types() { return fmt::format("{}", fmt::join(kWebhookEventTypes, ", ")); }
 
@@ -52,7 +45,7 @@ ApiResult<std::optional<std::string>> name_field(const json& body) {
   const json name = body.value("name", json());
   if (name.is_null()) return std::nullopt;
   const std::string text = name.is_string() ? name.get<std::string>() : "";
-  if (!text.empty() && text.size() <= kMaxName) return text;
+  if (!text.empty() && characters_in(text) <= kMaxName) return text;
   return api_fail(
       bad_request(fmt::format("name: must be a text of 1 to {} characters", kMaxName), "name"));
 }
@@ -220,7 +213,7 @@ std::vector<Route> webhook_routes(const ApiContext& context) {
        Scope::kSubmit,
        {.summary = "Makes a webhook endpoint; its secret is shown once",
         .reply = "WebhookEndpoint",
-        .request = "ChangeWebhookEndpoint"}},
+        .request = "CreateWebhookEndpoint"}},
       {"GET",
        "/v1/webhook_endpoints",
        bind(list_endpoints),
@@ -228,7 +221,7 @@ std::vector<Route> webhook_routes(const ApiContext& context) {
        {.summary = "Lists your webhook endpoints, newest first",
         .reply = "WebhookEndpointPage",
         .query = {{"after", "Id of the last endpoint of the page before"},
-                  {"limit", "1 to 100, default 20", "integer"}}}},
+                  {"limit", "1 to 100, default 20", "integer", 1, 100}}}},
       {"GET",
        "/v1/webhook_endpoints/{id}",
        bind(get_endpoint),
@@ -240,7 +233,8 @@ std::vector<Route> webhook_routes(const ApiContext& context) {
        Scope::kSubmit,
        {.summary = "Changes a webhook endpoint",
         .reply = "WebhookEndpoint",
-        .request = "ChangeWebhookEndpoint"}},
+        .request = "ChangeWebhookEndpoint",
+        .may_lack_body = true}},
       {"DELETE",
        "/v1/webhook_endpoints/{id}",
        bind(delete_endpoint),
@@ -252,7 +246,8 @@ std::vector<Route> webhook_routes(const ApiContext& context) {
        Scope::kSubmit,
        {.summary = "Gives a webhook endpoint a new secret",
         .reply = "WebhookEndpoint",
-        .request = "RotateWebhookSecret"}},
+        .request = "RotateWebhookSecret",
+        .may_lack_body = true}},
       {"POST",
        "/v1/webhook_endpoints/{id}/test",
        bind(test_endpoint),

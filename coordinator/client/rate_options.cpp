@@ -22,6 +22,9 @@ void add_rate_options(CLI::App& app, RateLimits& limits) {
   add_limit(app, limits.creates, "create-limit", "Jobs, files and so on made with one API key");
   add_limit(app, limits.wrong_keys, "wrong-key-limit",
             "Requests of one address without a right key");
+  app.add_option("--at-once", limits.at_once,
+                 "Requests of one tenant being answered at the same time; 0: no limit")
+      ->capture_default_str();
 }
 
 void add_tenant_option(CLI::App& app, std::filesystem::path& file) {

@@ -16,6 +16,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int64_t kLargest = 1'000'000'000;
+constexpr size_t kMostValues = 1000;  // Each is compared with the others.
 
 /// A list of values, or a range.
 struct Parameter {
@@ -95,13 +96,20 @@ class Reader {
     for (const auto& [key, value] : found->items()) {
       const std::string path = "sweep.parameters." + key;
       parameters.push_back(value.is_object() ? range_of(key, value, path, random)
-                                             : list_of(key, value, path));
+                                             : list_of(key, value, path, random));
     }
     return parameters;
   }
 
-  static Parameter list_of(const std::string& key, const json& value, const std::string& path) {
+  static std::string too_many() { return fmt::format("makes more than {} jobs", kMostTrials); }
+
+  static Parameter list_of(const std::string& key, const json& value, const std::string& path,
+                           bool random) {
     if (!value.is_array() || value.empty()) problem(path, "must be a list of values, or a range");
+    if (!random && value.size() > static_cast<size_t>(kMostTrials))
+      problem("sweep.parameters", too_many());
+    if (value.size() > kMostValues)
+      problem(path, fmt::format("lists more than {} values", kMostValues));
     Parameter parameter{.key = key};
     for (const json& each : value) {
       if (std::ranges::find(parameter.values, each) != parameter.values.end())
@@ -152,6 +160,8 @@ class Reader {
   static std::vector<json> combine(const std::vector<Parameter>& parameters) {
     std::vector<json> trials{json::object()};
     for (const auto& parameter : parameters) {
+      if (trials.size() * parameter.values.size() > static_cast<size_t>(kMostTrials))
+        problem("sweep.parameters", too_many());
       std::vector<json> longer;
       for (const json& trial : trials) {
         for (const json& value : parameter.values) {
@@ -159,8 +169,6 @@ class Reader {
           longer.back()[parameter.key] = value;
         }
       }
-      if (static_cast<int64_t>(longer.size()) > kMostTrials)
-        problem("sweep.parameters", fmt::format("makes more than {} jobs", kMostTrials));
       trials = std::move(longer);
     }
     return trials;

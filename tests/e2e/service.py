@@ -56,14 +56,15 @@ def descendants(root):
 class Service:
     """Starts the service in the foreground of a child process; `stop()` ends it as Ctrl-C does."""
 
-    def __init__(self, data, models, slots=2):
+    def __init__(self, data, models, slots=2, options=()):
         self.data, self.models, self.slots, self.port = Path(data), Path(models), slots, free_port()
+        self.options = options
         self.process = None
 
     def start(self):
         log = (self.data.parent / f"{self.data.name}.up.log").open("a")
         command = [programs.program("tunefleet"), "up", "--data", self.data, "--port", self.port, "--models", self.models,
-                   "--slots", self.slots]
+                   "--slots", self.slots, *self.options]
         self.process = subprocess.Popen(list(map(str, command)), stdout=log, stderr=log, start_new_session=True)
         wait_until("the service answers", self.answers, limit_s=30)
         return self

@@ -170,6 +170,23 @@ TEST(JobSpecParser, ReportsEverythingAtOnceInTheOrderOfTheText) {
           "job.yaml:7: workers: given twice, first on line 5: remove one"));
 }
 
+TEST(JobSpecParser, SeedsMayBeAsLargeAsTheyLike) {
+  EXPECT_THAT(problems_with("seed: 9223372036854775807\ndata_seed: 9007199254740993"),
+              testing::IsEmpty());
+  EXPECT_THAT(problems_with("tuners: {a: {type: vera, projection_prng_key: 9007199254740993}}"),
+              testing::IsEmpty());
+}
+
+/// Each name is compared with every key: a file of nothing else would cost minutes.
+TEST(JobSpecParser, GivesAdviceOnSoManyUnknownKeysOnly) {
+  std::string text;
+  for (int i = 0; i < 300; ++i) text += "lora_rnak" + std::to_string(i) + ": 8\n";
+  const auto problems = problems_with(text);
+  ASSERT_EQ(problems.size(), 300);
+  EXPECT_THAT(problems[0], HasSubstr("did you mean lora_rank?"));
+  EXPECT_THAT(problems[299], testing::EndsWith("lora_rnak299: unknown key"));
+}
+
 struct Refused {
   const char* yaml;
   const char* message;
@@ -183,32 +200,40 @@ TEST_P(RefusedValue, IsOneProblemThatSaysWhatWasGot) {
 
 INSTANTIATE_TEST_SUITE_P(
     Kinds, RefusedValue,
-    testing::Values(Refused{"lora_rank: 1.5", "lora_rank: wants a whole number, got `1.5`"},
-                    Refused{"lora_rank: 99999999999999999999", "wants a whole number"},
-                    Refused{"lora_rank:", "lora_rank: has no value"},
-                    Refused{"lora_rank: [8]", "got a list of 1 values"},
-                    Refused{"workers: 4..1", "the range ends below its start"},
-                    Refused{"workers: 0", "must be from 1 to 4096, got 0"},
-                    Refused{"learning_rate: .nan", "wants a number"},
-                    Refused{"learning_rate: inf", "wants a number"},
-                    Refused{"learning_rate: 0", "must be above 0, got 0"},
-                    Refused{"lora_dropout: 1", "must be from 0 to below 1"},
-                    Refused{"packing: maybe", "wants true or false, got `maybe`"},
-                    Refused{"system: [a]", "wants text, got a list of 1 values"},
-                    Refused{"torch_dtype: float16", "must be one of float32, bfloat16"},
-                    Refused{"adapters: [a, '']", "adapters[1]: is empty text"},
-                    Refused{"layers_to_transform: [0, x]",
-                            "layers_to_transform[1]: wants a whole number, got `x`"},
-                    Refused{"rank_pattern: {q_proj: 0}", "rank_pattern.q_proj: must be at least 1"},
-                    Refused{"rank_pattern: {q: 1, q: 2}", "rank_pattern.q: given twice"},
-                    Refused{"alpha_pattern: 3", "wants a map of names to numbers"},
-                    Refused{"tuners: [a]", "tuners: wants a map of names to maps"},
-                    Refused{"tuners: {a: lora}", "tuners.a: wants a map, {type: …, options}"},
-                    Refused{"tuners: {a: {r: 1, r: 2}}", "tuners.a.r: given twice in this map"},
-                    Refused{"tuners: {a: {x: [{k: 1, k: 2}]}}", "tuners.a.x[0].k: given twice"},
-                    Refused{"train_type: lora", "train_type: is called tuner_type here"},
-                    Refused{"quant_bits: 4", "quantised base models are not supported"},
-                    Refused{"galore_proj_type: middle", "must be one of std, reverse_std"}));
+    testing::Values(
+        Refused{"lora_rank: 1.5", "lora_rank: wants a whole number, got `1.5`"},
+        Refused{"lora_rank: 99999999999999999999", "wants a whole number"},
+        Refused{"lora_rank:", "lora_rank: has no value"},
+        Refused{"lora_rank: [8]", "got a list of 1 values"},
+        Refused{"workers: 4..1", "the range ends below its start"},
+        Refused{"workers: 0", "must be from 1 to 4096, got 0"},
+        Refused{"learning_rate: .nan", "wants a number"},
+        Refused{"learning_rate: inf", "wants a number"},
+        Refused{"learning_rate: 0", "must be above 0, got 0"},
+        Refused{"lora_dropout: 1", "must be from 0 to below 1"},
+        Refused{"packing: maybe", "wants true or false, got `maybe`"},
+        Refused{"system: [a]", "wants text, got a list of 1 values"},
+        Refused{"torch_dtype: float16", "must be one of float32, bfloat16"},
+        Refused{"adapters: [a, '']", "adapters[1]: is empty text"},
+        Refused{"layers_to_transform: [0, x]",
+                "layers_to_transform[1]: wants a whole number, got `x`"},
+        Refused{"rank_pattern: {q_proj: 0}", "rank_pattern.q_proj: must be at least 1"},
+        Refused{"per_device_train_batch_size: 4611686018427387904", "must be from 1 to 1000000"},
+        Refused{"gradient_accumulation_steps: 1000001", "must be from 1 to 1000000"},
+        Refused{"num_train_epochs: 1e300", "must be from 0 to 1000000"},
+        Refused{"save_steps: 4294967296", "save_steps: must be at most 4294967295"},
+        Refused{"rank_pattern: {q: 4294967296}", "must be at most 4294967295"},
+        Refused{"tuners: {a: {x: [1, 1e300]}}", "tuners.a.x[1]: must be at most"},
+        Refused{"tuners: {a: {r: 4611686018427387904}}", "tuners.a.r: must be at most 4294967295"},
+        Refused{"rank_pattern: {q: 1, q: 2}", "rank_pattern.q: given twice"},
+        Refused{"alpha_pattern: 3", "wants a map of names to numbers"},
+        Refused{"tuners: [a]", "tuners: wants a map of names to maps"},
+        Refused{"tuners: {a: lora}", "tuners.a: wants a map, {type: …, options}"},
+        Refused{"tuners: {a: {r: 1, r: 2}}", "tuners.a.r: given twice in this map"},
+        Refused{"tuners: {a: {x: [{k: 1, k: 2}]}}", "tuners.a.x[0].k: given twice"},
+        Refused{"train_type: lora", "train_type: is called tuner_type here"},
+        Refused{"quant_bits: 4", "quantised base models are not supported"},
+        Refused{"galore_proj_type: middle", "must be one of std, reverse_std"}));
 
 INSTANTIATE_TEST_SUITE_P(
     Rules, RefusedValue,

@@ -224,6 +224,44 @@ TEST_F(AttackTest, BrokenChunksEndTheConnection) {
   }
 }
 
+/// Every one of these ends the first request for us where another server sees its middle or its
+/// beginning.
+TEST_F(AttackTest, ChunksCannotSmuggleARequest) {
+  for (const std::string chunks :
+       {"2\n{}\n0\n\n", "2\r\n{}XX0\r\n\r\n", "2 junk\r\n{}\r\n0\r\n\r\n", "0x2\r\n{}\r\n0\r\n\r\n",
+        "+2\r\n{}\r\n0\r\n\r\n", "2\r\n{}\r\n0\r\nX: y\r\n\r\n"}) {
+    const std::string reply =
+        answer_to(with_key("POST /v1/fine_tuning/jobs", "Transfer-Encoding: chunked\r\n") + chunks +
+                  with_key("GET /v1/fleet"));
+    EXPECT_TRUE(reply.starts_with("HTTP/1.1 400")) << chunks << reply;
+    EXPECT_EQ(replies_in(reply), 1) << chunks << reply;
+  }
+}
+
+/// httplib reads what follows a PRI to its end, before any handler: that needed no key.
+TEST_F(AttackTest, NoMethodMakesUsReadABodyThatNobodyAskedFor) {
+  for (const std::string method : {"PRI", "TRACE", "CONNECT"}) {
+    for (const std::string headers :
+         {"", "Content-Length: 99999999999\r\n", "Transfer-Encoding: chunked\r\n"}) {
+      RawClient raw(server_->port());
+      raw.say(method + " /v1/models HTTP/1.1\r\nHost: x\r\n" + headers + "\r\n");
+      const std::string reply = raw.hear(2'000);
+      EXPECT_TRUE(reply.starts_with("HTTP/1.1 401")) << method << headers << reply;
+      EXPECT_NE(reply.find("Connection: close"), std::string::npos) << method << headers;
+    }
+    const std::string reply = answer_to(with_key(method + " /v1/models"));
+    EXPECT_TRUE(reply.starts_with("HTTP/1.1 405")) << reply;
+    EXPECT_NE(reply.find("Allow: GET\r\n"), std::string::npos) << reply;
+  }
+}
+
+TEST_F(AttackTest, AnAddressBeginsWithASlash) {
+  for (const char* target : {"xv1/models", "v1/models", "*", "http://x/v1/models", "\\v1/models"}) {
+    const std::string reply = answer_to(with_key(std::string("GET ") + target));
+    EXPECT_TRUE(reply.starts_with("HTTP/1.1 404")) << target << reply;
+  }
+}
+
 TEST_F(AttackTest, NothingOfTheRequestBecomesAHeaderOfTheReply) {
   for (const char* path : {"/v1/%0d%0aSet-Cookie:%20a=b", "/v1/files/%0d%0aSet-Cookie:%20a=b",
                            "/v1/files?after=%0d%0aSet-Cookie:%20a=b",

@@ -70,6 +70,14 @@ TEST_F(EventsApiTest, StreamsEveryEventOnceAndEndsWithTheJob) {
   EXPECT_EQ(json::parse(lines[lines.size() - 2])["message"], "finished");
 }
 
+TEST_F(EventsApiTest, StreamIsTrueOrFalse) {
+  const std::string id = waiting_job();
+  EXPECT_EQ(client().Get(events_path(id) + "?stream=false")->status, 200);
+  EXPECT_EQ(error_of(client().Get(events_path(id) + "?stream=yes"), 400)["param"], "stream");
+  EXPECT_EQ(error_of(client().Get(events_path(id) + "?stream=true&limit=0"), 400)["param"],
+            "limit");
+}
+
 TEST_F(EventsApiTest, StreamsOnFromAnEvent) {
   const std::string id = waiting_job();
   start(id);

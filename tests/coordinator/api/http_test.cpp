@@ -42,6 +42,12 @@ TEST_F(HttpTest, SaysWhatAnAddressTakes) {
   EXPECT_TRUE(head->body.empty());
 }
 
+TEST_F(HttpTest, AWordOfAnAddressIsNoId) {
+  const auto reply = client().Get("/v1/fine_tuning/jobs/plan");
+  error_of(reply, 405);
+  EXPECT_EQ(reply->get_header_value("Allow"), "POST");
+}
+
 TEST_F(HttpTest, AnswersGarbageInOpenAisShape) {
   for (const std::string text : {"NONSENSE\r\n\r\n", "GET\r\n\r\n", "TRACE / HTTP/1.1\r\n\r\n"}) {
     RawClient raw(server_->port());
@@ -180,6 +186,31 @@ TEST_F(ImpatientServer, ClosesIdleConnections) {
   const auto before = std::chrono::steady_clock::now();
   EXPECT_TRUE(raw.hear(5000).ends_with("\r\n\r\n3"));
   EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(3));
+}
+
+TEST(HttpServerLimits, ConnectionsThatAskNothingGiveWayWhenAllAreTaken) {
+  HttpServerOptions options;
+  options.max_connections = 4;
+  options.limits.idle = options.limits.headers = std::chrono::minutes(1);
+  options.limits.crowded = std::chrono::milliseconds(300);
+  const auto server = HttpServer::start(options, [](HttpRequest&) { return HttpReply(); });
+  ASSERT_TRUE(server);
+  for (const char* beginning : {"", "GET / HTTP/1.1\r\nA: "}) {
+    std::vector<std::unique_ptr<RawClient>> silent;
+    for (int i = 0; i < 4; ++i) {
+      silent.push_back(std::make_unique<RawClient>((*server)->port()));
+      silent.back()->say(beginning);
+    }
+    std::string reply;
+    const auto begun = std::chrono::steady_clock::now();
+    while (!reply.starts_with("HTTP/1.1 200") &&
+           std::chrono::steady_clock::now() - begun < std::chrono::seconds(20)) {
+      RawClient late((*server)->port());
+      late.say("GET / HTTP/1.1\r\nConnection: close\r\n\r\n");
+      reply = late.hear(5000);
+    }
+    EXPECT_TRUE(reply.starts_with("HTTP/1.1 200")) << beginning << reply;
+  }
 }
 
 TEST(HttpServerLimits, RefusesConnectionsPastTheirNumberUntilSomeEnd) {

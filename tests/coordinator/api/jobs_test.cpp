@@ -38,6 +38,23 @@ TEST_F(JobsApiTest, HasEveryFieldAStrictClientNeeds) {
   EXPECT_EQ(fleet_.wakes, 1);
 }
 
+TEST_F(JobsApiTest, ShowsALargeSeedAsItIs) {
+  for (const int64_t seed : {INT64_MAX, (int64_t{1} << 53) + 1}) {
+    const std::string id = waiting_job({{"seed", seed}});
+    EXPECT_EQ(body_of(client().Get("/v1/fine_tuning/jobs/" + id))["seed"], seed);
+  }
+}
+
+TEST_F(JobsApiTest, CountsCharactersAndNotBytes) {
+  std::string suffix, value;
+  for (int i = 0; i < 64; ++i) suffix += "\u00e9";
+  for (int i = 0; i < 512; ++i) value += "\u00e9";
+  waiting_job({{"suffix", suffix}, {"metadata", {{suffix, value}}}});
+  const json body{
+      {"model", "Qwen2.5-0.5B"}, {"training_file", good_file()}, {"suffix", suffix + "x"}};
+  EXPECT_EQ(error_of(create(body), 400)["param"], "suffix");
+}
+
 TEST_F(JobsApiTest, HandsAbsolutePathsToTheRanks) {
   const auto stored = store_.get(waiting_job());
   ASSERT_TRUE(stored);
@@ -247,6 +264,22 @@ TEST_F(JobsApiTest, CancelsOnceAndThenConflicts) {
   const auto again = client().Post(path, "", "application/json");
   error_of(again, 409);
   EXPECT_EQ(again->get_header_value("x-should-retry"), "false");
+}
+
+TEST_F(JobsApiTest, ACancelThatIsSentAgainFindsTheJobCancelled) {
+  const std::string path = "/v1/fine_tuning/jobs/" + waiting_job() + "/cancel";
+  const auto cancel = [&](const char* tries) {
+    return client().Post(path, {{"x-stainless-retry-count", tries}}, "", "application/json");
+  };
+  EXPECT_EQ(body_of(cancel("0"))["status"], "cancelled");
+  EXPECT_EQ(body_of(cancel("1"))["status"], "cancelled");
+  error_of(cancel("0"), 409);
+  const std::string done = waiting_job();
+  start(done);
+  finish(done);
+  error_of(client().Post("/v1/fine_tuning/jobs/" + done + "/cancel",
+                         {{"x-stainless-retry-count", "1"}}, "", "application/json"),
+           409);
 }
 
 TEST_F(JobsApiTest, ListsNewestFirstInPagesAndByMetadata) {

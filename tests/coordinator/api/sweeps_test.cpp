@@ -101,6 +101,22 @@ TEST_F(SweepsApiTest, AnIdempotencyKeyMakesItOnce) {
   error_of(post(other, key), 409);
 }
 
+TEST_F(SweepsApiTest, ARequestThatIsSentAgainFindsTheSweepOfTheFirst) {
+  const json wanted = good_request();
+  const json first = body_of(post(wanted))["id"];
+  EXPECT_EQ(body_of(post(wanted, {{"x-stainless-retry-count", "1"}}))["id"], first);
+  EXPECT_NE(body_of(post(wanted, {{"x-stainless-retry-count", "0"}}))["id"], first);
+}
+
+TEST_F(SweepsApiTest, NamesOfJobsAreWholeCharacters) {
+  json wanted =
+      good_request({{"parameters", {{"lora_rank", {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}}}}});
+  std::string name;
+  for (int i = 0; i < 64; ++i) name += "\u00e9";
+  wanted["suffix"] = name;
+  EXPECT_EQ(made(wanted)["job_count"], 11);
+}
+
 TEST_F(SweepsApiTest, ListsPageByPage) {
   const std::string first = made(good_request())["id"], second = made(good_request())["id"];
   const json page = body_of(client().Get("/v1/fine_tuning/sweeps?limit=1"));

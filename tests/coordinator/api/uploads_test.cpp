@@ -295,6 +295,19 @@ TEST_F(UploadsApiTest, BoundsTheBytesOneOwnerPromises) {
   error_of(create_upload(), 429);
 }
 
+TEST_F(UploadsApiTest, AWholeNumberMayHaveAPoint) {
+  const char* body = R"({"filename":"a","purpose":"fine-tune","mime_type":"x/y","bytes":%s})";
+  const auto with = [&](const std::string& bytes) {
+    std::string text(body);
+    text.replace(text.find("%s"), 2, bytes);
+    return client().Post("/v1/uploads", text, "application/json");
+  };
+  EXPECT_EQ(body_of(with("3.0"))["bytes"], 3);
+  for (const char* wrong : {"3.5", "1e300", "18446744073709551615", "-1.0", "\"3\""}) {
+    error_of(with(wrong), 400);
+  }
+}
+
 TEST_F(UploadsApiTest, RefusesWrongFields) {
   EXPECT_EQ(error_of(create_upload({{"purpose", "batch"}}), 400)["param"], "purpose");
   EXPECT_EQ(error_of(create_upload({{"bytes", "58"}}), 400)["param"], "bytes");
