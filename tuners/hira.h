@@ -24,7 +24,7 @@ class HiraLinear : public LinearLayerTuner {
   HiraLinear(const LinearSite& site, const std::string& adapter_name, const HiraOptions& options,
              uint64_t seed);
 
-  std::optional<at::Tensor> weight_update(const ForwardContext& context) const override;
+  std::optional<WeightUpdate> weight_update(const ForwardContext& context) const override;
   at::Tensor forward(const at::Tensor& x, const LinearNext& next,
                      const ForwardContext& context) const override;
   at::Tensor delta_weight() const override;
@@ -35,6 +35,7 @@ class HiraLinear : public LinearLayerTuner {
   uint64_t stream_;  ///< Of the dropout's draws.
   at::Tensor base_;  ///< The layer's weight, shared.
   at::Tensor a_, b_;
+  std::shared_ptr<const WeightMap> map_;
 };
 
 /// HiRA on a whole model. kInvalidArgument: the options do not fit the model.

@@ -48,10 +48,14 @@ std::optional<LowRankUpdate> LohaLinear::low_rank() const {
   return LowRankUpdate{.a = inner_factor(), .b = outer_factor(), .scaling = settings_.scaling};
 }
 
-std::optional<at::Tensor> LohaLinear::weight_update(const ForwardContext&) const {
+std::optional<WeightUpdate> LohaLinear::weight_update(const ForwardContext&) const {
   // In half precision small updates would vanish in the sum with the weight.
   if (dropout_.any() || !float_base_ || prefers_low_rank()) return std::nullopt;
-  return delta_weight();
+  const double scaling = settings_.scaling;
+  return WeightUpdate{weight_map([scaling](const WeightMap::Tensors& w) {
+                        return w[0].matmul(w[1]).mul(w[2].matmul(w[3])).mul(scaling);
+                      }),
+                      {w1_a_, w1_b_, w2_a_, w2_b_}};
 }
 
 at::Tensor LohaLinear::forward(const at::Tensor& x, const LinearNext& next,

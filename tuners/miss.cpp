@@ -1,12 +1,15 @@
 #include "tuners/miss.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/baddbmm.h>
 #include <ATen/ops/bmm.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
 #include <c10/util/StringUtil.h>
-#include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
 #include <map>
 #include <stdexcept>
 #include <utility>
@@ -17,36 +20,69 @@
 namespace tunefleet::tuners {
 namespace {
 
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
-
 /// W [out, in] as [out/r, in, r]: all rows of a block row, cut into pieces of r.
 at::Tensor pieces(const at::Tensor& weight, int64_t r) {
   return weight.contiguous().view({weight.size(0) / r, weight.size(1), r});
 }
 
-/// W_ij M_i + M_i for every block, [out, in] float32. Keeps no copy of W but its own.
-class BatUpdate : public torch::autograd::Function<BatUpdate> {
+constexpr int64_t kRows = 64;  ///< Of the weight that are worked on while they are in the cache.
+
+/// W_ij M_i + M_i for every block of W [out, in], M [out / r, r, r]: float32.
+at::Tensor bat_update(const at::Tensor& weight, const at::Tensor& block) {
+  const int64_t r = block.size(2);
+  const auto products = at::bmm(pieces(weight, r).to(at::kFloat), block);
+  return products.view({-1, r, weight.size(1) / r, r}).add(block.unsqueeze(2)).view(weight.sizes());
+}
+
+/// bat_update of a layer's own weight, for values M.
+class BatMap : public WeightMap {
  public:
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& weight,
-                            const at::Tensor& block) {
-    const int64_t r = block.size(2), rows = block.size(0);
-    ctx->save_for_backward({weight});
-    ctx->saved_data["r"] = r;
-    auto update = at::bmm(pieces(weight, r).to(at::kFloat), block);
-    update.view({rows, r, -1, r}).add_(block.unsqueeze(2));
-    return update.view(weight.sizes());
+  BatMap(const at::Tensor& weight, int64_t r) : weight_(weight.detach().contiguous()), r_(r) {}
+
+  at::Tensor added_to(const at::Tensor& weight, const Tensors& values) const override {
+    if (weight.scalar_type() != at::kFloat) {
+      const at::NoGradGuard no_grad;
+      return weight.add(bat_update(weight_, values[0]).to(weight.scalar_type()));
+    }
+    const auto start = pieces(weight, r_), own = pieces(weight_, r_);
+    auto sum = at::empty_like(start);
+    over_blocks([&](int64_t first, int64_t count) {
+      auto part = sum.narrow(0, first, count);
+      const auto block = values[0].detach().narrow(0, first, count);
+      at::baddbmm_out(part, start.narrow(0, first, count),
+                      own.narrow(0, first, count).to(at::kFloat), block);
+      part.view({count, r_, -1, r_}).add_(block.unsqueeze(2));
+    });
+    return sum.view(weight.sizes());
   }
 
-  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    const auto weight = ctx->get_saved_variables()[0];
-    const int64_t out = weight.size(0), in = weight.size(1);
-    const int64_t r = ctx->saved_data["r"].toInt();
-    const auto grad = grads[0].contiguous().view({out / r, in, r});
-    auto dblock = at::bmm(pieces(weight, r).to(at::kFloat).transpose(1, 2), grad);
-    dblock.add_(grad.view({out / r, r, in / r, r}).sum(2));
-    return {at::Tensor(), dblock};
+  Tensors gradients(const at::Tensor& grad, const Tensors& values) const override {
+    const auto own = pieces(weight_, r_), turned = pieces(grad.to(at::kFloat), r_);
+    const auto dblock = at::empty_like(values[0]);
+    over_blocks([&](int64_t first, int64_t count) {
+      auto part = dblock.narrow(0, first, count);
+      const auto rows = turned.narrow(0, first, count);
+      at::bmm_out(part, own.narrow(0, first, count).to(at::kFloat).transpose(1, 2), rows);
+      part.add_(rows.view({count, r_, -1, r_}).sum(2));
+    });
+    return {dblock};
   }
+  /// Products of r x r blocks are slow: forming the sum twice costs a fifth of a step.
+  bool is_kept() const override { return true; }
+
+ private:
+  /// Calls work(first block row, block rows), on all threads.
+  template <typename Work>
+  void over_blocks(const Work& work) const {
+    const int64_t all = weight_.size(0) / r_, step = std::max<int64_t>(1, kRows / r_);
+    at::parallel_for(0, (all + step - 1) / step, 1, [&](int64_t from, int64_t to) {
+      const at::NoGradGuard no_grad;  // a thread's own setting
+      for (int64_t i = from; i < to; ++i) work(i * step, std::min(step, all - i * step));
+    });
+  }
+
+  at::Tensor weight_;
+  int64_t r_;
 };
 
 using Variant = MissLinear::Variant;
@@ -112,16 +148,17 @@ std::optional<LowRankUpdate> MissLinear::low_rank() const {
                        .stream = stream_};
 }
 
-std::optional<at::Tensor> MissLinear::weight_update(const ForwardContext&) const {
+std::optional<WeightUpdate> MissLinear::weight_update(const ForwardContext&) const {
   if (settings_.variant != Variant::kBat) return std::nullopt;
-  return BatUpdate::apply(site_.weight.value().detach(), block_);
+  return WeightUpdate{std::make_shared<BatMap>(site_.weight.value(), settings_.r), {block_}};
 }
 
 at::Tensor MissLinear::forward(const at::Tensor& x, const LinearNext& next,
                                const ForwardContext& context) const {
   const at::Tensor y = next(x);
-  if (const auto update = weight_update(context)) {
-    return y.add(x.matmul(update->t().to(x.scalar_type())).to(y.scalar_type()));
+  if (settings_.variant == Variant::kBat) {
+    const auto update = bat_update(site_.weight.value().detach(), block_);
+    return y.add(x.matmul(update.t().to(x.scalar_type())).to(y.scalar_type()));
   }
   const at::Tensor dropped = context.dropout(x, stream_, settings_.dropout).to(at::kFloat);
   const at::Tensor sums = dropped.matmul(block_sum_.to(at::kFloat).t());
@@ -129,7 +166,7 @@ at::Tensor MissLinear::forward(const at::Tensor& x, const LinearNext& next,
 }
 
 at::Tensor MissLinear::delta_weight() const {
-  if (const auto update = weight_update({})) return *update;
+  if (settings_.variant == Variant::kBat) return bat_update(site_.weight.value().detach(), block_);
   return columns().matmul(block_sum_.to(at::kFloat));
 }
 

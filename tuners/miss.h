@@ -42,7 +42,7 @@ class MissLinear : public LinearLayerTuner {
   /// Plain and mini: the block sums are A, M is B.
   std::optional<LowRankUpdate> low_rank() const override;
   /// bat.
-  std::optional<at::Tensor> weight_update(const ForwardContext& context) const override;
+  std::optional<WeightUpdate> weight_update(const ForwardContext& context) const override;
   at::Tensor forward(const at::Tensor& x, const LinearNext& next,
                      const ForwardContext& context) const override;
   at::Tensor delta_weight() const override;

@@ -1,5 +1,7 @@
 #include "tuners/randlora.h"
 
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/addmm.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/matmul.h>
@@ -79,22 +81,31 @@ class ScaledA : public torch::autograd::Function<ScaledA> {
   }
 };
 
-/// B (scaled A): [wide, narrow], likewise.
-class ScaledBases : public torch::autograd::Function<ScaledBases> {
+/// B (scaled A), [wide, narrow], or that turned round, for values lambda and gamma. To form it
+/// takes more products than the layer itself.
+class BasesMap : public WeightMap {
  public:
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& lambda, const at::Tensor& gamma,
-                            const at::Tensor& a, const at::Tensor& b, double scaling) {
-    ctx->save_for_backward({lambda, gamma, a, b});
-    ctx->saved_data["scaling"] = scaling;
-    return b.matmul(scaled(a, {lambda, gamma, scaling}));
+  BasesMap(at::Tensor a, at::Tensor b, double scaling, bool turned)
+      : a_(std::move(a)), b_(std::move(b)), scaling_(scaling), turned_(turned) {}
+
+  at::Tensor added_to(const at::Tensor& weight, const Tensors& values) const override {
+    const at::NoGradGuard no_grad;
+    const at::Tensor inner = scaled(a_, {values[0], values[1], scaling_});
+    return turned_ ? at::addmm(weight, inner.t(), b_.t()) : at::addmm(weight, b_, inner);
   }
 
-  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    const auto saved = ctx->get_saved_variables();
-    const Scales by{saved[0], saved[1], ctx->saved_data["scaling"].toDouble()};
-    auto [dlambda, dgamma] = scale_gradients(saved[3].t().matmul(grads[0]), saved[2], by);
-    return {dlambda, dgamma, at::Tensor(), at::Tensor(), at::Tensor()};
+  Tensors gradients(const at::Tensor& grad, const Tensors& values) const override {
+    const at::NoGradGuard no_grad;
+    const at::Tensor of_inner = b_.t().matmul(turned_ ? grad.t() : grad);
+    auto [dlambda, dgamma] = scale_gradients(of_inner, a_, {values[0], values[1], scaling_});
+    return {dlambda, dgamma};
   }
+  bool is_kept() const override { return true; }
+
+ private:
+  at::Tensor a_, b_;
+  double scaling_;
+  bool turned_;
 };
 
 }  // namespace
@@ -144,7 +155,7 @@ at::Tensor RandloraLinear::outer() const {
 }
 
 at::Tensor RandloraLinear::delta_weight() const {
-  const at::Tensor update = ScaledBases::apply(lambda_, gamma_, inner(), outer(), scaling_);
+  const at::Tensor update = outer().matmul(ScaledA::apply(lambda_, gamma_, inner(), scaling_));
   return in_ <= out_ ? update : update.t();
 }
 
@@ -155,11 +166,12 @@ bool RandloraLinear::whole_is_cheaper(int64_t tokens) const {
   return tokens * (in_factors - wide * narrow) > 2 * rank * wide * narrow;
 }
 
-std::optional<at::Tensor> RandloraLinear::weight_update(const ForwardContext& context) const {
+std::optional<WeightUpdate> RandloraLinear::weight_update(const ForwardContext& context) const {
   // In half precision small updates would vanish in the sum with the weight.
   if ((context.training && dropout_ > 0.0) || !float_base_) return std::nullopt;
   if (context.boundaries && !whole_is_cheaper(context.boundaries->back())) return std::nullopt;
-  return delta_weight();
+  return WeightUpdate{std::make_shared<BasesMap>(inner(), outer(), scaling_, in_ > out_),
+                      {lambda_, gamma_}};
 }
 
 std::optional<LowRankUpdate> RandloraLinear::low_rank() const {

@@ -38,7 +38,7 @@ class RandloraLinear : public LinearLayerTuner {
                  const RandloraOptions& options, const RandomBases& bases, uint64_t seed);
 
   std::optional<LowRankUpdate> low_rank() const override;
-  std::optional<at::Tensor> weight_update(const ForwardContext& context) const override;
+  std::optional<WeightUpdate> weight_update(const ForwardContext& context) const override;
   at::Tensor forward(const at::Tensor& x, const LinearNext& next,
                      const ForwardContext& context) const override;
   at::Tensor delta_weight() const override;

@@ -9,6 +9,7 @@
 #include <c10/util/StringUtil.h>
 
 #include "tuners/initial_values.h"
+#include "tuners/tiled_map.h"
 #include "tuners/torch_draws.h"
 
 namespace tunefleet::tuners {
@@ -23,15 +24,22 @@ at::Tensor random_indices(const ShiraOptions& options, int64_t n, int64_t out, i
   return at::stack({at::div(places, in, "floor"), at::remainder(places, in)}).to(at::kInt);
 }
 
+at::Tensor initial_weight(const LinearSite& site, const std::string& adapter_name,
+                          const ShiraOptions& options, uint64_t seed) {
+  const int64_t n = options.r * (site.in_features() + site.out_features());
+  const RandomStream stream(seed, stream_id(site.path + ".shira_weight." + adapter_name));
+  return options.init_weights ? at::zeros({n}, at::kFloat) : normal_values({n}, 1.0, stream);
+}
+
 }  // namespace
 
 ShiraLinear::ShiraLinear(const LinearSite& site, const std::string& adapter_name,
                          const ShiraOptions& options, uint64_t seed, bool fresh)
-    : in_(site.in_features()), out_(site.out_features()) {
+    : MappedLinear(site, "shira_weight", initial_weight(site, adapter_name, options, seed),
+                   nullptr),
+      in_(site.in_features()),
+      out_(site.out_features()) {
   const int64_t n = options.r * (in_ + out_);
-  const RandomStream stream(seed, stream_id(site.path + ".shira_weight." + adapter_name));
-  weight_ = options.init_weights ? at::zeros({n}, at::kFloat) : normal_values({n}, 1.0, stream);
-  weight_ = weight_.to(site.weight.base.device()).set_requires_grad(true);
   indices_ = fresh ? random_indices(options, n, out_, in_) : at::zeros({2, n}, at::kInt);
   indices_ = indices_.to(site.weight.base.device());
   take_indices();
@@ -41,23 +49,20 @@ void ShiraLinear::take_indices() {
   const at::Tensor host = indices_.to(at::kCPU, at::kLong).contiguous();
   const auto* row = host.const_data_ptr<int64_t>();
   const auto* col = row + host.size(1);
-  pattern_ = std::make_shared<const SparsePattern>(out_, in_, std::vector<int64_t>(row, col),
-                                                   std::vector<int64_t>(col, col + host.size(1)),
-                                                   indices_.device());
+  const auto pattern = std::make_shared<const SparsePattern>(
+      out_, in_, std::vector<int64_t>(row, col), std::vector<int64_t>(col, col + host.size(1)),
+      indices_.device());
+  set_map(std::make_shared<TiledMap>(TiledMapParts{
+      .in = plain_basis(in_),
+      .out = plain_basis(out_),
+      .core = sparse_core(pattern),
+      .dense = [pattern](const at::Tensor& values) { return pattern->dense(values); }}));
 }
-
-at::Tensor ShiraLinear::forward(const at::Tensor& x, const LinearNext& next,
-                                const ForwardContext&) const {
-  at::Tensor update = sparse_linear(x, weight_, pattern_);
-  const at::Tensor y = next(x);
-  return y.scalar_type() == at::kFloat ? update.add_(y) : y.add(update.to(y.scalar_type()));
-}
-
-at::Tensor ShiraLinear::delta_weight() const { return pattern_->dense(weight_); }
 
 std::vector<LayerTensor> ShiraLinear::tensors() const {
-  return {{.name = "shira_weight", .tensor = weight_},
-          {.name = "shira_indices", .tensor = indices_, .trains = false}};
+  auto tensors = MappedLinear::tensors();
+  tensors.push_back({.name = "shira_indices", .tensor = indices_, .trains = false});
+  return tensors;
 }
 
 Result<std::unique_ptr<Adapter>> ShiraAdapter::make(const TunerOptions& options,

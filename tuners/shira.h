@@ -8,8 +8,7 @@
 #include <vector>
 
 #include "tuners/config/shira_options.h"
-#include "tuners/linear_adapter.h"
-#include "tuners/sparse_linear.h"
+#include "tuners/mapped_linear.h"
 
 namespace tunefleet::tuners {
 
@@ -17,16 +16,13 @@ namespace tunefleet::tuners {
 ///   y = next(x) + x S^T
 /// Starts as the identity: the entries of S are zero.
 /// Source: Bhardwaj et al. 2024, arXiv:2406.13175; PEFT's tuners/shira.
-class ShiraLinear : public LinearLayerTuner {
+class ShiraLinear : public MappedLinear {
  public:
   /// `fresh`: false leaves the indices to a file. kInvalidArgument is the caller's: r (in + out) is
   /// at most in * out.
   ShiraLinear(const LinearSite& site, const std::string& adapter_name, const ShiraOptions& options,
               uint64_t seed, bool fresh);
 
-  at::Tensor forward(const at::Tensor& x, const LinearNext& next,
-                     const ForwardContext& context) const override;
-  at::Tensor delta_weight() const override;
   std::vector<LayerTensor> tensors() const override;
   /// Takes up indices that a file has brought. Throws std::invalid_argument when they lie outside
   /// of the layer.
@@ -34,9 +30,7 @@ class ShiraLinear : public LinearLayerTuner {
 
  private:
   int64_t in_, out_;
-  at::Tensor weight_;   ///< float32 [n]
   at::Tensor indices_;  ///< int32 [2, n]: rows and columns.
-  std::shared_ptr<const SparsePattern> pattern_;
 };
 
 /// SHiRA on a whole model.

@@ -10,7 +10,9 @@
 #include <utility>
 #include <vector>
 
+#include "tuners/linear_map.h"
 #include "tuners/per_thread.h"
+#include "tuners/weight_map.h"
 
 /// The places of a base model where a tuner may act. Models (worker/models) own the sites and run
 /// them; tuners attach to them. Every tuner at a site is a wrapper around the rest of the site,
@@ -111,11 +113,14 @@ class LinearTuner {
   /// The tuner as a low-rank update, if that is all it is in this pass: then `forward` is not
   /// called.
   virtual std::optional<LowRankUpdate> low_rank() const { return std::nullopt; }
-  /// The tuner as a differentiable addition to the weight, [out, in] in any float dtype, if that is
-  /// all it is in this pass: one product with the sum of all then takes the place of `forward`.
-  virtual std::optional<at::Tensor> weight_update(const ForwardContext&) const {
+  /// The tuner as an addition to the weight, if that is all it is in this pass: one product with
+  /// the sum of all then takes the place of `forward`.
+  virtual std::optional<WeightUpdate> weight_update(const ForwardContext&) const {
     return std::nullopt;
   }
+  /// The tuner as a linear map of x that is added to the output, if that is all it is: then
+  /// `forward` is not called.
+  virtual std::optional<MappedUpdate> mapped() const { return std::nullopt; }
   /// x [N, in] -> y [N, out].
   virtual at::Tensor forward(const at::Tensor& x, const LinearNext& next,
                              const ForwardContext& context) const = 0;

@@ -5,6 +5,8 @@
 #include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <memory>
 #include <utility>
 
@@ -18,8 +20,8 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 /// Which inputs are what, and what else backward needs beside tensors. Inputs in order: x, and for
-/// each layer its weight, its bias if it has one, and for each update A, B and its bias if it has
-/// one.
+/// each layer its weight, its bias if it has one, for each update A, B and its bias if it has one,
+/// and the values of each map and each update of the weight.
 struct Call : torch::CustomClassHolder {
   struct Update {
     double scaling = 1.0;
@@ -28,10 +30,20 @@ struct Call : torch::CustomClassHolder {
     size_t a = 0;  ///< Number of A among the inputs; B is the next, then the bias.
     bool bias = false;
   };
+  struct Mapped {
+    size_t values = 0;  ///< Likewise.
+    std::shared_ptr<const tuners::LinearMap> map;
+  };
+  struct WeightPart {
+    size_t values = 0, count = 0;  ///< The first of them, and how many.
+    std::shared_ptr<const tuners::WeightMap> map;
+  };
   struct Layer {
     size_t weight = 0;  ///< Likewise; its bias is the next.
     bool bias = false;
     std::vector<Update> updates{};
+    std::vector<Mapped> mapped{};
+    std::vector<WeightPart> weight_parts{};
   };
   std::vector<Layer> layers;
   size_t inputs = 1;
@@ -77,6 +89,24 @@ at::Tensor whole_bias(const Call::Layer& layer, const variable_list& in, at::Sca
   return bias.defined() ? bias.to(dtype) : bias;
 }
 
+tuners::WeightMap::Tensors values_of(const Call::WeightPart& part, const variable_list& in) {
+  const auto first = in.begin() + static_cast<std::ptrdiff_t>(part.values);
+  return {first, first + static_cast<std::ptrdiff_t>(part.count)};
+}
+
+/// The layer's weight with its updates.
+at::Tensor whole_weight(const Call::Layer& layer, const variable_list& in) {
+  at::Tensor weight = in[layer.weight];
+  for (const auto& part : layer.weight_parts)
+    weight = part.map->added_to(weight, values_of(part, in));
+  return weight;
+}
+
+bool keeps_weight(const Call::Layer& layer) {
+  return std::any_of(layer.weight_parts.begin(), layer.weight_parts.end(),
+                     [](const auto& part) { return part.map->is_kept(); });
+}
+
 /// One backward pass.
 class Backward {
  public:
@@ -87,10 +117,10 @@ class Backward {
 
   variable_list run() {
     for (size_t l = 0; l < call_.layers.size(); ++l) {
-      if (dy_[l].defined()) base(call_.layers[l], dy_[l]);
+      if (dy_[l].defined()) base(call_.layers[l], dy_[l], saved_[call_.inputs + 1 + l]);
     }
     without_dropout();
-    size_t t = call_.inputs + 1;  // those with dropout have a t each, behind the shared one
+    size_t t = call_.inputs + 1 + call_.layers.size();  // those with dropout have a t each
     for_updates(call_, true, [&](const auto& update, size_t layer) {
       const auto& own = saved_[t++];
       if (dy_[layer].defined()) with_dropout(update, dy_[layer], own);
@@ -103,15 +133,35 @@ class Backward {
   bool needs(size_t input) const { return ctx_->needs_input_grad(input); }
   const at::Tensor& x() const { return saved_[0]; }
 
-  void base(const Call::Layer& layer, const at::Tensor& dy) {
-    const auto& weight = saved_[layer.weight];
-    if (needs(0)) add_to_dx(matmul_nn(dy, weight));
-    if (needs(layer.weight)) out_[layer.weight] = dy.t().matmul(x());
+  void base(const Call::Layer& layer, const at::Tensor& dy, const at::Tensor& kept) {
+    if (needs(0)) add_to_dx(matmul_nn(dy, kept.defined() ? kept : whole_weight(layer, saved_)));
+    weights(layer, dy);
     if (layer.bias && needs(layer.weight + 1)) out_[layer.weight + 1] = dy.sum(0);
+    for (const auto& each : layer.mapped) {
+      out_[each.values] = each.map->add_gradients(
+          x(), saved_[each.values], dy, needs(0) ? &out_[0] : nullptr, needs(each.values));
+    }
     for (const auto& update : layer.updates) {
       if (!update.bias || !needs(update.a + 2)) continue;
       out_[update.a + 2] =
           dy.sum(0, false, at::kFloat).mul_(update.scaling).to(saved_[update.a + 2].scalar_type());
+    }
+  }
+
+  /// Of the weight, and of the values that are added to it.
+  void weights(const Call::Layer& layer, const at::Tensor& dy) {
+    bool any = needs(layer.weight);
+    for (const auto& part : layer.weight_parts) {
+      for (size_t i = 0; i < part.count; ++i) any |= needs(part.values + i);
+    }
+    if (!any) return;
+    const auto grad = dy.t().matmul(x());
+    if (needs(layer.weight)) out_[layer.weight] = grad;
+    for (const auto& part : layer.weight_parts) {
+      auto grads = part.map->gradients(grad, values_of(part, saved_));
+      for (size_t i = 0; i < part.count; ++i) {
+        if (needs(part.values + i)) out_[part.values + i] = std::move(grads[i]);
+      }
     }
   }
 
@@ -175,7 +225,9 @@ class Backward {
 
   AutogradContext* ctx_;
   const Call& call_;
-  variable_list saved_;  ///< The inputs, the shared t, then the t of each update with dropout.
+  /// The inputs, the shared t, each layer's weight where it is kept, the t of each update with
+  /// dropout.
+  variable_list saved_;
   variable_list dy_;
   variable_list out_;
 };
@@ -187,14 +239,18 @@ class LoraLinears : public torch::autograd::Function<LoraLinears> {
     variable_list in{x};
     in.insert(in.end(), others.begin(), others.end());
     const auto dtype = x.scalar_type();
-    variable_list outputs;
+    variable_list outputs, kept;
     for (const auto& layer : call->layers) {
-      outputs.push_back(
-          matmul_nt(x, in[layer.weight], whole_bias(layer, in, dtype), call->product));
+      const auto weight = whole_weight(layer, in);
+      kept.push_back(keeps_weight(layer) ? weight : at::Tensor());
+      outputs.push_back(matmul_nt(x, weight, whole_bias(layer, in, dtype), call->product));
+      for (const auto& each : layer.mapped)
+        each.map->add_product(x, in[each.values], outputs.back());
     }
     variable_list saved = in;
     const auto a = shared_a(*call, in, dtype);
     saved.push_back(a.defined() ? x.matmul(a.t()) : at::Tensor());
+    saved.insert(saved.end(), kept.begin(), kept.end());
     const auto add = [&](const auto& update, size_t layer, const at::Tensor& t) {
       outputs[layer].addmm_(t, in[update.a + 1].to(dtype).t(), 1, update.scaling);
     };
@@ -239,6 +295,15 @@ void add_layer(Call& call, variable_list& others, LoraLayer layer,
                              .key = dropout_key(context, update.stream),
                              .a = a,
                              .bias = bias});
+  }
+  for (auto& each : layer.mapped) {
+    const size_t values = add(std::move(each.values));
+    noted.mapped.push_back({.values = values, .map = std::move(each.map)});
+  }
+  for (auto& each : layer.weight_updates) {
+    noted.weight_parts.push_back(
+        {.values = call.inputs, .count = each.values.size(), .map = std::move(each.map)});
+    for (auto& value : each.values) add(std::move(value));
   }
   call.layers.push_back(std::move(noted));
 }

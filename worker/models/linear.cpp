@@ -18,7 +18,8 @@ bool can_be_fused(const tuners::LowRankUpdate& update, size_t tuners) {
 }
 
 /// The tuners from number `first` on as one product, if all of them can be fused: additions to the
-/// weight, and low-rank updates. A tuner that can be either decides by what it gives for the weight.
+/// weight, low-rank updates, and linear maps. A tuner that can be several decides by what it gives
+/// first, in this order.
 std::optional<LoraLayer> fused_from(const tuners::LinearSite& site, size_t first,
                                     const tuners::ForwardContext& context) {
   LoraLayer fused{.weight = site.weight.value(), .bias = site.bias.value(), .updates = {}};
@@ -26,13 +27,15 @@ std::optional<LoraLayer> fused_from(const tuners::LinearSite& site, size_t first
   fused.updates.reserve(count);
   for (size_t i = first; i < site.tuners.size(); ++i) {
     if (auto addition = site.tuners[i]->weight_update(context)) {
-      fused.weight = fused.weight + addition->to(fused.weight.scalar_type());
+      fused.weight_updates.push_back(*std::move(addition));
     } else if (auto update = site.tuners[i]->low_rank()) {
       const bool plain = context.lora_kernels == tuners::Kernels::kPlain;
       if (plain || !can_be_fused(*update, count)) return std::nullopt;
       auto more = std::move(update->more);
       fused.updates.push_back(*std::move(update));
       for (auto& each : more) fused.updates.push_back(std::move(each));
+    } else if (auto mapped = site.tuners[i]->mapped()) {
+      fused.mapped.push_back(*std::move(mapped));
     } else {
       return std::nullopt;
     }
@@ -47,7 +50,9 @@ bool is_dora(const LoraLayer& layer) {
 at::Tensor run_fused(LoraLayer layer, const at::Tensor& x, const tuners::ForwardContext& context) {
   if (is_dora(layer))
     return kernels::dora_linear(x, layer.weight, layer.bias, layer.updates.front(), context);
-  return kernels::lora_linear(x, layer.weight, layer.bias, std::move(layer.updates), context);
+  std::vector<LoraLayer> one;
+  one.push_back(std::move(layer));
+  return kernels::lora_linears(x, std::move(one), context).front();
 }
 
 at::Tensor run_from(const tuners::LinearSite& site, size_t first, const at::Tensor& x,
