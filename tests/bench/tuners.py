@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Measures every tuner beside LoRA, ours and PEFT's, as jobs on SmolLM2-135M.
 
-  tuners.py [--only NAME …] [--steps 8] [--batch 2] [--length 128] [--dtype float32] [--no-peft] [--save]
+  tuners.py [--only NAME …] [--steps 8] [--batch 2] [--length 128] [--dtype float32] [--no-peft] [--save [NAME]]
 
 Printed for each tuner: trainable parameters, how far the loss falls, and step time and peak memory relative to our LoRA's,
-then the same of PEFT's tuner relative to PEFT's LoRA, and our step time over PEFT's. --save writes results/tuners.json, with
-the settings and the machine; tuners measured earlier with the same ones stay in it.
+then the same of PEFT's tuner relative to PEFT's LoRA, and our step time over PEFT's. --save writes results/tuners.json (or
+NAME.json, for another machine), with the settings and the machine; tuners measured earlier with the same ones stay in it.
 
 Both sides train on the same rows (this project's own texts, so that a loss can fall) with the same settings on the same two
 cores, one process at a time. A LoRA run stands before and after every few tuners, and their mean is what these are compared
@@ -266,8 +266,8 @@ def against_aims(rows, tokens):
         print(f"LoRA's step is {1 / ratios['full']:.2f} of full tuning's (aim {LORA_OF_FULL})")
 
 
-def save(rows, about):
-    path = lora_vs_peft.RESULTS / "tuners.json"
+def save(rows, about, name):
+    path = lora_vs_peft.RESULTS / f"{name}.json"
     earlier = json.loads(path.read_text()) if path.is_file() else {}
     same = all(earlier.get(key) == about[key] for key in ("settings", "cpu", "cores_used"))
     kept = {row["tuner"]: row for row in earlier["results"]} if same else {}
@@ -286,7 +286,7 @@ def main():
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--no-peft", action="store_true")
-    parser.add_argument("--save", action="store_true", help="write the result file")
+    parser.add_argument("--save", nargs="?", const="tuners", metavar="NAME", help="write the result file")
     parser.add_argument("--peft-side", help=argparse.SUPPRESS)
     parser.add_argument("paths", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -301,7 +301,7 @@ def main():
     rows = measure(scratch, directory, options, options.only)
     against_aims(rows, options.batch * options.length)
     if options.save:
-        save(rows, about)
+        save(rows, about, options.save)
 
 
 if __name__ == "__main__":
