@@ -7,8 +7,8 @@
 #include <array>
 #include <chrono>
 #include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "storage/atomic_file.h"
 #include "storage/file_lock.h"
@@ -38,8 +38,9 @@ Result<nlohmann::json> read_secret(const std::filesystem::path& path) {
                 fmt::format("key file can be read by others, chmod 600 it: {}", path.string()));
   }
   std::ifstream in(path);
-  const std::string text{std::istreambuf_iterator<char>(in), {}};
-  auto object = nlohmann::json::parse(text, nullptr, false);
+  std::ostringstream text;
+  text << in.rdbuf();  // An iterator over the buffer would throw where reading fails.
+  auto object = nlohmann::json::parse(text.str(), nullptr, false);
   for (const char* key : {"public", "secret"}) {
     if (!object.is_object() || !object.contains(key) || !object[key].is_string() ||
         object[key].get_ref<const std::string&>().size() != kZ85Size) {

@@ -8,7 +8,6 @@
 #include <charconv>
 #include <cstring>
 #include <fstream>
-#include <iterator>
 #include <sstream>
 #include <string_view>
 #include <vector>
@@ -102,15 +101,16 @@ Status replace_file(const std::filesystem::path& path, const std::string& text) 
               fmt::format("cannot write: {} ({})", path.string(), error.message()));
 }
 
-std::string file_text(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
+std::string file_text(const std::filesystem::path& path) { return text_from(path, 0); }
 
 std::string text_from(const std::filesystem::path& path, uint64_t offset) {
   std::ifstream in(path, std::ios::binary);
-  in.seekg(static_cast<std::streamoff>(offset));
-  return {std::istreambuf_iterator<char>(in), {}};
+  if (offset > 0) in.seekg(static_cast<std::streamoff>(offset));
+  // Not from the buffer itself, which throws when a file of /proc is opened and its process ends
+  // before it is read.
+  std::ostringstream text;
+  text << in.rdbuf();
+  return std::move(text).str();
 }
 
 Status write_exit_report(const std::filesystem::path& exit_directory, const ExitReport& report) {

@@ -81,7 +81,7 @@ std::optional<GangNote> read_gang_note(const std::filesystem::path& run_director
 Status replace_file(const std::filesystem::path& path, const std::string& text);
 /// The whole file, or "" when it cannot be read.
 std::string file_text(const std::filesystem::path& path);
-/// What stands in it from byte `offset` on.
+/// What stands in it from byte `offset` on; "" likewise.
 std::string text_from(const std::filesystem::path& path, uint64_t offset);
 /// The last `lines` lines that are not empty, as valid UTF-8, at most 2000 bytes.
 std::string last_lines(const std::filesystem::path& path, size_t lines);

@@ -7,31 +7,15 @@
 #include <map>
 
 #include "tuners/random.h"
+#include "worker/kernels/flat_norm.h"
 
 namespace tunefleet::collective {
-namespace {
-
-constexpr int64_t kNormPiece = int64_t{1} << 22;  ///< Numbers: large enough for all cores.
-
-}  // namespace
-
 void check_same_set(const tuners::TrainableSet& set, Group& group) {
   const auto fingerprints = group.all_gather(set.fingerprint());
   for (size_t rank = 0; rank < fingerprints.size(); ++rank) {
     TORCH_CHECK(fingerprints[rank] == fingerprints[0], "ranks train different sets: rank ", rank,
                 " has fingerprint ", fingerprints[rank], ", rank 0 has ", fingerprints[0]);
   }
-}
-
-double flat_norm(const at::Tensor& flat) {
-  // A GPU converts as it reads; on the CPU torch first writes all of it as float32.
-  if (!flat.is_cpu()) return flat.norm(2.0, at::kFloat).item<double>();
-  double squares = 0.0;
-  for (const auto& piece : flat.split(kNormPiece)) {
-    const auto part = piece.norm(2.0, at::kFloat).item<double>();
-    squares += part * part;
-  }
-  return std::sqrt(squares);
 }
 
 GradientSync::GradientSync(const tuners::TrainableSet& set, Group& group)
@@ -76,7 +60,7 @@ void GradientSync::all_reduce() {
 double GradientSync::norm() const {
   double squares = 0.0;
   for (const auto& flat : flats_) {
-    const double part = flat_norm(flat);
+    const double part = kernels::flat_norm(flat);
     squares += part * part;
   }
   return std::sqrt(squares);

@@ -42,10 +42,6 @@ class GradientSync {
   std::vector<at::Tensor> views_;  ///< In the set's order.
 };
 
-/// The norm of a flat tensor, float32 or bfloat16 on any device: float32 sums of pieces, added in
-/// float64. Needs no float32 copy of the whole.
-double flat_norm(const at::Tensor& flat);
-
 /// Throws c10::Error with both fingerprints when the ranks do not all hold the same set.
 void check_same_set(const tuners::TrainableSet& set, Group& group);
 

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "worker/collective/gradient_sync.h"
+#include "worker/kernels/flat_norm.h"
 
 namespace tunefleet::trainer {
 
@@ -55,7 +56,7 @@ void BackwardUpdates::update(const std::string& path, const at::Tensor& tensor) 
   auto flat = gradient.view(-1);
   group_.all_reduce_sum(flat);
   bytes_ += static_cast<int64_t>(flat.nbytes());
-  const double norm = collective::flat_norm(flat);
+  const double norm = kernels::flat_norm(flat);
   squares_ += norm * norm;
   if (std::isfinite(squares_)) optimizer_.step_one(path, learning_rate_);
   gradient.reset();

@@ -1,11 +1,13 @@
 #include "worker/trainer/update_rule.h"
 
+#include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cmath>
 #include <optional>
 
+#include "worker/kernels/flat_norm.h"
 #include "worker/trainer/dynamic_8bit.h"
 
 namespace tunefleet::trainer {
@@ -142,9 +144,11 @@ class AdafactorRule : public UpdateRule {
       exp_avg_sq_.mul_(beta).add_(gradient.square().add_(kLeastSquare), 1.0 - beta);
       update = exp_avg_sq_.rsqrt().mul_(gradient);
     }
-    const auto root_mean_square =
-        update.norm(2.0).div_(std::sqrt(static_cast<double>(update.numel())));
-    return update.div_(root_mean_square.div_(kClip).clamp_min_(1.0));
+    const auto norm = update.is_cpu()
+                          ? at::scalar_tensor(kernels::flat_norm(update.view(-1)), at::kFloat)
+                          : update.norm(2.0);  // Waits for no GPU.
+    const auto root_mean_square = norm.div(std::sqrt(static_cast<double>(update.numel())));
+    return update.div_(root_mean_square.div(kClip).clamp_min(1.0));
   }
 
   bool decays_first() const override { return true; }

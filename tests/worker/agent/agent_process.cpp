@@ -10,8 +10,8 @@
 #include <array>
 #include <charconv>
 #include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <stdexcept>
 #include <thread>
 
@@ -172,7 +172,9 @@ std::vector<pid_t> processes_with(const std::string& variable) {
     const auto [stop, bad] = std::from_chars(name.data(), name.data() + name.size(), pid);
     if (bad != std::errc() || stop != name.data() + name.size()) continue;
     std::ifstream in(entry->path() / "environ", std::ios::binary);
-    const std::string environment{std::istreambuf_iterator<char>(in), {}};
+    std::ostringstream text;
+    text << in.rdbuf();  // Empty when the process ends meanwhile.
+    const std::string environment = text.str();
     if (environment.find(variable + '\0') != environment.npos) found.push_back(pid);
   }
   return found;

@@ -60,6 +60,15 @@ TEST_F(RunFilesTest, AGangNoteKeepsHowItEnded) {
   EXPECT_EQ((*note->ended)["succeeded"], true);
 }
 
+TEST_F(RunFilesTest, WhatCannotBeReadIsEmpty) {
+  // Each can be opened; reading fails: as of a process that has ended in between.
+  for (const char* path : {"/", "/proc/self/mem"}) {
+    EXPECT_EQ(file_text(path), "") << path;
+    EXPECT_EQ(text_from(path, 3), "") << path;
+  }
+  EXPECT_EQ(file_text("/nowhere"), "");
+}
+
 TEST_F(RunFilesTest, TextFromReadsOn) {
   std::ofstream(directory_ / "log") << "older\nnewer\n";
   EXPECT_EQ(text_from(directory_ / "log", 6), "newer\n");
