@@ -59,6 +59,14 @@ SMALL_CASES = {
     "vblora": {"tuners": {"default": {"type": "vblora", "vector_length": 16, "num_vectors": 32}}, "learning_rate": 2e-2},
     "waveft": {"tuners": {"default": {"type": "waveft", "n_frequency": 200}}},
 }
+# And what a real one does: at the common learning rate these go too far in a few steps.
+LARGE_CASES = {
+    "bone": {"lora_rank": 16, "learning_rate": 1e-3},
+    "miss": {"lora_rank": 16, "learning_rate": 1e-3},
+    "oft": {"learning_rate": 1e-3},
+    "randlora": {"learning_rate": 1e-3},
+    "scetuning": {"learning_rate": 1e-3},
+}
 # Tuners that a job on a language model refuses, and what it says.
 REFUSED = {
     "neftune": ({}, ["nothing would train", "neftune_noise_alpha"]),
@@ -252,7 +260,8 @@ def tuner_cases(bench):
     listed = programs.must_run([programs.program("tunefleet"), "tuners", "--json"], 60)
     for schema in (each for each in json.loads(listed.out) if each["adapter"]):
         name = schema["name"]
-        settings = {**CASES.get(name, {}), **({} if bench.options.model else SMALL_CASES.get(name, {}))}
+        sized = LARGE_CASES if bench.options.model else SMALL_CASES
+        settings = {**CASES.get(name, {}), **sized.get(name, {})}
         if name not in REFUSED:
             yield name, schema, settings if "tuners" in settings else {"tuner_type": name, **settings}
     for name, settings in VARIANTS.items():
