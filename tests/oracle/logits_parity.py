@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Compares our logits and greedy continuations with transformers' on the quickstart's model, in float32.
 
-Logits of every position within 1e-4 of what transformers gives in float64, or where float32 itself is not (transformers' own
-is up to that far off at 512 tokens), at most half as far again as transformers' float32; 64 greedily chosen tokens identical to
-its float32's. The prompts hold prose, code, other scripts and one row of 512 tokens.
+Logits of every position within 1e-4 of transformers', in float32 or in float64: at 512 tokens its float32 is itself that far from
+its float64 on some CPUs, so that two float32 results may lie further apart. 64 greedily chosen tokens identical to its float32's.
+The prompts hold prose, code, other scripts and one row of 512 tokens.
 """
 import json
 
@@ -13,7 +13,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import programs
 
 LOGITS_LIMIT = 1e-4
-BEYOND_THEIRS = 1.5  # Times transformers' own distance from float64.
 NEW_TOKENS = 64
 PROMPTS = [
     "The capital of France is",
@@ -68,9 +67,9 @@ def main():
         checks.equal(f"greedy continuation of {prompt[:20]!r}", until(mine, end), until(theirs, end))
     float32 = logits_of(model, rows)
     for row, mine, theirs, exact in zip(rows, ours, float32, logits_of(model.double(), rows), strict=True):
-        own = (theirs - exact).abs().max().item()
-        checks.at_most(f"logits of {len(row)} tokens, largest difference from float64 (theirs {own:.3g})",
-                       (mine - exact).abs().max().item(), max(LOGITS_LIMIT, BEYOND_THEIRS * own))
+        apart, off = ((mine - other).abs().max().item() for other in (theirs, exact))
+        print(f"     {len(row)} tokens: {apart:.3g} from float32, {off:.3g} from float64")
+        checks.at_most(f"logits of {len(row)} tokens, largest difference", min(apart, off), LOGITS_LIMIT)
     checks.finish()
 
 
