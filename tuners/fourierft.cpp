@@ -13,7 +13,7 @@
 #include "tuners/config/target_match.h"
 #include "tuners/initial_values.h"
 #include "tuners/mapped_linear.h"
-#include "tuners/tiled_map.h"
+#include "tuners/maps/tiled_map.h"
 
 namespace tunefleet::tuners {
 namespace {

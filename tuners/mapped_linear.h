@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "tuners/linear_adapter.h"
-#include "tuners/linear_map.h"
+#include "tuners/maps/linear_map.h"
 
 namespace tunefleet::tuners {
 

@@ -9,7 +9,7 @@
 #include <c10/util/StringUtil.h>
 
 #include "tuners/initial_values.h"
-#include "tuners/tiled_map.h"
+#include "tuners/maps/tiled_map.h"
 #include "tuners/torch_draws.h"
 
 namespace tunefleet::tuners {

@@ -10,9 +10,9 @@
 #include <utility>
 #include <vector>
 
-#include "tuners/linear_map.h"
+#include "tuners/maps/linear_map.h"
 #include "tuners/per_thread.h"
-#include "tuners/weight_map.h"
+#include "tuners/maps/weight_map.h"
 
 /// The places of a base model where a tuner may act. Models (worker/models) own the sites and run
 /// them; tuners attach to them. Every tuner at a site is a wrapper around the rest of the site,

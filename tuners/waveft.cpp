@@ -19,7 +19,7 @@
 #include "tuners/initial_values.h"
 #include "tuners/mapped_linear.h"
 #include "tuners/saved_modules.h"
-#include "tuners/tiled_map.h"
+#include "tuners/maps/tiled_map.h"
 
 namespace tunefleet::tuners {
 namespace {

@@ -6,7 +6,7 @@
 
 #include "proto/result.h"
 #include "tuners/adapter.h"
-#include "tuners/linear_map.h"
+#include "tuners/maps/linear_map.h"
 #include "tuners/spectrum_places.h"
 
 namespace tunefleet::tuners {

@@ -10,8 +10,8 @@
 #include "tuners/fourierft.h"
 #include "tuners/mapped_linear.h"
 #include "tuners/spectrum_places.h"
-#include "tuners/tile_fourier.h"
-#include "tuners/tile_parts.h"
+#include "tuners/maps/tile_fourier.h"
+#include "tuners/maps/tile_parts.h"
 #include "tuners/waveft.h"
 
 namespace tunefleet::tuners {

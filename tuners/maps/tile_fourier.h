@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "tuners/tile_loops.h"
+#include "tuners/maps/tile_loops.h"
 
 namespace tunefleet::tuners::loops {
 

@@ -1,4 +1,4 @@
-#include "tuners/tiled_map.h"
+#include "tuners/maps/tiled_map.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
@@ -9,7 +9,7 @@
 #include <optional>
 #include <vector>
 
-#include "tuners/tile_loops.h"
+#include "tuners/maps/tile_loops.h"
 
 namespace tunefleet::tuners {
 namespace {

@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <memory>
 
-#include "tuners/sparse_pattern.h"
-#include "tuners/tile_fourier.h"
+#include "tuners/maps/sparse_pattern.h"
+#include "tuners/maps/tile_fourier.h"
 
 /// What a map on tiles (tiled_map.h) is made of.
 namespace tunefleet::tuners {

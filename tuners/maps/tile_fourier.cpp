@@ -1,9 +1,9 @@
-#include "tuners/tile_fourier.h"
+#include "tuners/maps/tile_fourier.h"
 
 #include <cmath>
 #include <numbers>
 
-#include "tuners/tile_lanes.h"
+#include "tuners/maps/tile_lanes.h"
 
 namespace tunefleet::tuners::loops {
 namespace {

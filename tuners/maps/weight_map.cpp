@@ -1,4 +1,4 @@
-#include "tuners/weight_map.h"
+#include "tuners/maps/weight_map.h"
 
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/autograd.h>

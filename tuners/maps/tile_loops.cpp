@@ -1,6 +1,6 @@
-#include "tuners/tile_loops.h"
+#include "tuners/maps/tile_loops.h"
 
-#include "tuners/tile_lanes.h"
+#include "tuners/maps/tile_lanes.h"
 
 namespace tunefleet::tuners::loops {
 namespace {

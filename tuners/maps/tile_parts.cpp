@@ -1,4 +1,4 @@
-#include "tuners/tile_parts.h"
+#include "tuners/maps/tile_parts.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "tuners/tile_circulant.h"
-#include "tuners/tile_loops.h"
+#include "tuners/maps/tile_circulant.h"
+#include "tuners/maps/tile_loops.h"
 
 namespace tunefleet::tuners {
 namespace {

@@ -1,8 +1,8 @@
-#include "tuners/tile_circulant.h"
+#include "tuners/maps/tile_circulant.h"
 
 #include <algorithm>
 
-#include "tuners/tile_lanes.h"
+#include "tuners/maps/tile_lanes.h"
 
 namespace tunefleet::tuners::loops {
 namespace {

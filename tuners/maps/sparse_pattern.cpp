@@ -1,4 +1,4 @@
-#include "tuners/sparse_pattern.h"
+#include "tuners/maps/sparse_pattern.h"
 
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>

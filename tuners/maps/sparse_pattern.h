@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "tuners/tile_loops.h"
+#include "tuners/maps/tile_loops.h"
 
 namespace tunefleet::tuners {
 

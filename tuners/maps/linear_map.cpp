@@ -1,4 +1,4 @@
-#include "tuners/linear_map.h"
+#include "tuners/maps/linear_map.h"
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/matmul.h>

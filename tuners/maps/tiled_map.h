@@ -7,8 +7,8 @@
 #include <memory>
 #include <utility>
 
-#include "tuners/linear_map.h"
-#include "tuners/tile_parts.h"
+#include "tuners/maps/linear_map.h"
+#include "tuners/maps/tile_parts.h"
 
 namespace tunefleet::tuners {
 

@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "tuners/tile_fourier.h"
+#include "tuners/maps/tile_fourier.h"
 
 namespace tunefleet::tuners::loops {
 
