@@ -33,6 +33,33 @@ void start_attempt(JobRecord& job, const TransitionChange& change, int64_t now_m
 
 }  // namespace
 
+Result<JobRecord> new_job(const JobRecord& asked) {
+  if (asked.phase != JobPhase::kValidatingFiles && asked.phase != JobPhase::kQueued) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("a new job starts as validating_files or queued: {} is {}", asked.id,
+                            phase_name(asked.phase)));
+  }
+  return JobRecord{.id = asked.id.empty() ? new_job_id() : asked.id,
+                   .owner = asked.owner,
+                   .group = asked.group,
+                   .phase = asked.phase,
+                   .priority = asked.priority,
+                   .workers = asked.workers,
+                   .min_workers = asked.min_workers,
+                   .max_workers = asked.max_workers,
+                   .spec = asked.spec,
+                   .request = asked.request};
+}
+
+void set_created(JobRecord& job, int64_t now_ms) {
+  job.created_at_ms = now_ms;
+  job.queued_at_ms = job.phase == JobPhase::kQueued ? now_ms : 0;
+}
+
+std::string created_message(const std::string& id) {
+  return fmt::format("Created fine-tuning job: {}", id);
+}
+
 bool is_transition(JobPhase from, JobPhase to) {
   switch (from) {
     case JobPhase::kValidatingFiles:

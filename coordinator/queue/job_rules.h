@@ -13,6 +13,15 @@ namespace tunefleet::coordinator {
 // The rules every store keeps. The Lua scripts say the same, atomically, in Redis; one contract
 // suite holds both to it.
 
+/// What is stored of a new job: what its creator chose of `asked`, with a new id unless it has one,
+/// and nothing that only a job's later life sets. kInvalidArgument unless it starts as
+/// validating_files or queued.
+Result<JobRecord> new_job(const JobRecord& asked);
+/// Sets the times of a job made by new_job() and stored at `now_ms`.
+void set_created(JobRecord& job, int64_t now_ms);
+/// The first line of a job's event log.
+std::string created_message(const std::string& id);
+
 /// Whether the state machine of JobPhase has an arrow from `from` to `to`.
 bool is_transition(JobPhase from, JobPhase to);
 

@@ -101,37 +101,23 @@ void MemoryJobStore::tell(StoredJob& job, std::string level, std::string message
 }
 
 Result<JobRecord> MemoryJobStore::create(const JobRecord& job, const std::string& idempotency_key) {
-  if (job.phase != JobPhase::kValidatingFiles && job.phase != JobPhase::kQueued) {
-    return fail(ErrorCode::kInvalidArgument,
-                fmt::format("a new job starts as validating_files or queued: {} is {}", job.id,
-                            phase_name(job.phase)));
-  }
+  auto made = new_job(job);
+  if (!made) return fail(made.error());
   const std::lock_guard lock(mutex_);
   const auto key = std::make_pair(job.owner, idempotency_key);
   if (const auto used = idempotency_.find(key);
       used != idempotency_.end() && now_ms_() - used->second.second < kIdempotencyWindowMs) {
     return jobs_.at(used->second.first).record;
   }
-  const std::string id = job.id.empty() ? new_job_id() : job.id;
+  const std::string id = made->id;
   if (jobs_.contains(id)) {
     return fail(ErrorCode::kConflict, fmt::format("there is a job of that id: {}", id));
   }
-  const int64_t now = now_ms_();
+  set_created(*made, now_ms_());
   StoredJob& stored = jobs_[id];
   stored.sequence = ++sequence_;
-  stored.record = JobRecord{.id = id,
-                            .owner = job.owner,
-                            .group = job.group,
-                            .phase = job.phase,
-                            .priority = job.priority,
-                            .workers = job.workers,
-                            .min_workers = job.min_workers,
-                            .max_workers = job.max_workers,
-                            .created_at_ms = now,
-                            .queued_at_ms = job.phase == JobPhase::kQueued ? now : 0,
-                            .spec = job.spec,
-                            .request = job.request};
-  tell(stored, "info", fmt::format("Created fine-tuning job: {}", id));
+  stored.record = std::move(*made);
+  tell(stored, "info", created_message(id));
   if (!idempotency_key.empty()) idempotency_[key] = {id, now_ms_()};
   return stored.record;
 }

@@ -114,22 +114,9 @@ Result<JobRecord> RedisJobStore::job_after(const char* script, const Words& keys
 }
 
 Result<JobRecord> RedisJobStore::create(const JobRecord& job, const std::string& idempotency_key) {
-  if (job.phase != JobPhase::kValidatingFiles && job.phase != JobPhase::kQueued) {
-    return fail(ErrorCode::kInvalidArgument,
-                fmt::format("a new job starts as validating_files or queued: {} is {}", job.id,
-                            phase_name(job.phase)));
-  }
-  const std::string id = job.id.empty() ? new_job_id() : job.id;
-  JobRecord made{.id = id,
-                 .owner = job.owner,
-                 .group = job.group,
-                 .phase = job.phase,
-                 .priority = job.priority,
-                 .workers = job.workers,
-                 .min_workers = job.min_workers,
-                 .max_workers = job.max_workers,
-                 .spec = job.spec,
-                 .request = job.request};
+  auto made = new_job(job);
+  if (!made) return fail(made.error());
+  const std::string& id = made->id;
   const bool keyed = !idempotency_key.empty();
   const auto reply =
       scripts_.run(lua::create_job,
@@ -137,16 +124,15 @@ Result<JobRecord> RedisJobStore::create(const JobRecord& job, const std::string&
                     owner_key(job.owner, "idempotency:" + idempotency_key),
                     job.group.empty() ? "" : group_key(job.group)},
                    {calls_.next(), id, std::string(phase_name(job.phase)),
-                    std::to_string(job.priority), std::to_string(job.workers), given_text(made),
-                    message_event(fmt::format("Created fine-tuning job: {}", id)),
+                    std::to_string(job.priority), std::to_string(job.workers), given_text(*made),
+                    message_event(created_message(id)),
                     std::to_string(keyed ? kIdempotencyWindowMs : 0)});
   if (!reply) return fail(reply.error());
   const auto answer = answer_of(**reply);
   if (!answer) return fail(answer.error());
   const HashFields fields = fields_of(**answer);
   if (fields.contains("state")) return job_from_hash(fields);  // Made by an earlier call.
-  made.created_at_ms = leading_number(fields.at("created_at_ms"));
-  if (made.phase == JobPhase::kQueued) made.queued_at_ms = made.created_at_ms;
+  set_created(*made, leading_number(fields.at("created_at_ms")));
   return made;
 }
 
