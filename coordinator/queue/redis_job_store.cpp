@@ -118,15 +118,14 @@ Result<JobRecord> RedisJobStore::create(const JobRecord& job, const std::string&
   if (!made) return fail(made.error());
   const std::string& id = made->id;
   const bool keyed = !idempotency_key.empty();
-  const auto reply =
-      scripts_.run(lua::create_job,
-                   {job_key(id, "job"), job_key(id, "events"), owner_key(job.owner, "created"),
-                    owner_key(job.owner, "idempotency:" + idempotency_key),
-                    job.group.empty() ? "" : group_key(job.group)},
-                   {calls_.next(), id, std::string(phase_name(job.phase)),
-                    std::to_string(job.priority), std::to_string(job.workers), given_text(*made),
-                    message_event(created_message(id)),
-                    std::to_string(keyed ? kIdempotencyWindowMs : 0)});
+  const auto reply = scripts_.run(
+      lua::create_job,
+      {job_key(id, "job"), job_key(id, "events"), owner_key(job.owner, "created"),
+       owner_key(job.owner, "idempotency:" + idempotency_key),
+       job.group.empty() ? "" : group_key(job.group)},
+      {calls_.next(), id, std::string(phase_name(job.phase)), std::to_string(job.priority),
+       std::to_string(job.workers), given_text(*made), message_event(created_message(id)),
+       std::to_string(keyed ? kIdempotencyWindowMs : 0)});
   if (!reply) return fail(reply.error());
   const auto answer = answer_of(**reply);
   if (!answer) return fail(answer.error());

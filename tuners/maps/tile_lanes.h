@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 
 /// Vectors for loops over tiles (tile_loops.h): every loop is a template on the number of lanes,
@@ -13,8 +14,11 @@ namespace tunefleet::tuners::loops {
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define TUNEFLEET_16_LANES __attribute__((target("arch=x86-64-v4")))
 #define TUNEFLEET_8_LANES __attribute__((target_clones("arch=x86-64-v3", "default")))
+/// Whether the processor has them; not where TUNEFLEET_LANES=8 says to do without (for tests).
 inline bool has_16_lanes() {
-  static const bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+  static const char* const wanted = std::getenv("TUNEFLEET_LANES");
+  static const bool has = (wanted == nullptr || std::strcmp(wanted, "8") != 0) &&
+                          __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
                           __builtin_cpu_supports("avx512dq") &&
                           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd");
   return has;

@@ -1,10 +1,14 @@
 #include "worker/kernels/gemm.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/mm.h>
 
 #include <optional>
+
+#include "worker/kernels/cpu_pointers.h"
+#include "worker/kernels/gemm_loops.h"
 
 namespace tunefleet::kernels {
 namespace {
@@ -26,16 +30,66 @@ at::Tensor onednn_linear(const at::Tensor& x, const at::Tensor& weight, const at
                  c10::List<std::optional<at::Scalar>>(), "");
 }
 
+constexpr int64_t kFewRows = 16;  ///< Below, reading the weight takes longest: as it is.
+
+/// Whether these two go through the loops of gemm_loops.h.
+bool widens(const at::Tensor& a, const at::Tensor& b) {
+  return a.is_cpu() && a.scalar_type() == at::kBFloat16 && b.scalar_type() == at::kBFloat16 &&
+         a.size(0) >= kFewRows && b.numel() > 0 && bfloat16_products_are_slow();
+}
+
+at::Tensor wide_nt(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  const auto in = x.contiguous();
+  const auto w = weight.contiguous();
+  const auto wide_bias = bias.defined() ? bias.to(at::kFloat).contiguous() : at::Tensor();
+  auto y = at::empty({in.size(0), w.size(0)}, in.options());
+  cpu::gemm_nt(bf16(in), bf16(w), wide_bias.defined() ? f32(wide_bias) : nullptr, bf16(y),
+               in.size(0), w.size(0), w.size(1));
+  return y;
+}
+
+at::Tensor wide_nn(const at::Tensor& dy, const at::Tensor& weight) {
+  const auto grad = dy.contiguous();
+  const auto w = weight.contiguous();
+  auto dx = at::empty({grad.size(0), w.size(1)}, grad.options());
+  cpu::gemm_nn(bf16(grad), bf16(w), bf16(dx), grad.size(0), w.size(0), w.size(1));
+  return dx;
+}
+
+at::Tensor wide_tn(const at::Tensor& dy, const at::Tensor& x) {
+  const auto grad = dy.contiguous();
+  const auto in = x.contiguous();
+  auto dw = at::empty({grad.size(1), in.size(1)}, grad.options());
+  cpu::gemm_tn(bf16(grad), bf16(in), bf16(dw), grad.size(0), grad.size(1), in.size(1));
+  return dw;
+}
+
 }  // namespace
+
+bool bfloat16_products_are_slow() {
+#if defined(__x86_64__)
+  static const bool slow = !__builtin_cpu_supports("amx-bf16") &&
+                           !(__builtin_cpu_supports("avx512bf16") && __builtin_cpu_is("amd"));
+  return slow;
+#else
+  return false;
+#endif
+}
 
 at::Tensor matmul_nt(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                      Product product) {
   if (product == Product::kFast && takes_onednn(x, weight)) return onednn_linear(x, weight, bias);
+  if (product == Product::kFast && widens(x, weight)) return wide_nt(x, weight, bias);
   return at::linear(x, weight, bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt);
+}
+
+at::Tensor matmul_tn(const at::Tensor& dy, const at::Tensor& x) {
+  return widens(dy, x) ? wide_tn(dy, x) : at::mm(dy.t(), x);
 }
 
 at::Tensor matmul_nn(const at::Tensor& dy, const at::Tensor& weight) {
   if (takes_onednn(dy, weight)) return onednn_linear(dy, weight.t(), {});
+  if (widens(dy, weight)) return wide_nn(dy, weight);
   return at::mm(dy, weight);
 }
 
