@@ -1,10 +1,16 @@
 #include "worker/kernels/attention.h"
 
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
+#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <optional>
+
+#include "worker/kernels/gemm.h"
 
 namespace tunefleet::kernels {
 namespace {
@@ -28,12 +34,71 @@ at::Tensor visible(int64_t queries, int64_t keys, int64_t window, at::Device dev
   return window > 0 ? mask.logical_and(k.gt(q - window)) : mask;
 }
 
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+/// Causal attention on the CPU for training, as a node that keeps keys and values once for each
+/// group of query heads. Where bfloat16 products are slow it multiplies float32.
+class TrainedAttention : public torch::autograd::Function<TrainedAttention> {
+ public:
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& q, const at::Tensor& k,
+                            const at::Tensor& v, int64_t batch, double scale) {
+    const int64_t heads = q.size(1);
+    const auto [y, sums] = at::_scaled_dot_product_flash_attention_for_cpu(
+        taken(q, batch, heads), taken(k, batch, heads), taken(v, batch, heads), 0.0,
+        /*is_causal=*/true, {}, scale);
+    auto rows = y.transpose(1, 2).reshape({q.size(0), heads * q.size(2)}).to(q.scalar_type());
+    ctx->save_for_backward({q, k, v, rows, sums});
+    ctx->saved_data["batch"] = batch;
+    ctx->saved_data["scale"] = scale;
+    return rows;
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto saved = ctx->get_saved_variables();
+    const auto &q = saved[0], &k = saved[1], &v = saved[2];
+    const int64_t batch = ctx->saved_data["batch"].toInt();
+    const int64_t heads = q.size(1);
+    const auto [dq, dk, dv] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
+        taken(grads[0].reshape(q.sizes()), batch, heads), taken(q, batch, heads),
+        taken(k, batch, heads), taken(v, batch, heads),
+        taken(saved[3].view(q.sizes()), batch, heads), saved[4], 0.0, /*is_causal=*/true, {},
+        ctx->saved_data["scale"].toDouble());
+    return {of_rows(dq, q), of_rows(dk, k), of_rows(dv, v), {}, {}};
+  }
+
+ private:
+  static at::Tensor taken(const at::Tensor& x, int64_t batch, int64_t heads) {
+    const bool wide = x.scalar_type() == at::kBFloat16 && bfloat16_products_are_slow();
+    return by_head(wide ? x.to(at::kFloat) : x, batch, heads);
+  }
+
+  /// The gradient of x [N, KH, D] from that of by_head(x) [B, H, T, D].
+  static at::Tensor of_rows(const at::Tensor& grad, const at::Tensor& x) {
+    const int64_t group = grad.size(1) / x.size(1);
+    const auto summed =
+        group == 1
+            ? grad
+            : grad.reshape({grad.size(0), x.size(1), group, grad.size(2), grad.size(3)}).sum(2);
+    return summed.transpose(1, 2).reshape(x.sizes()).to(x.scalar_type());
+  }
+};
+
+bool trains_on_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+  return at::GradMode::is_enabled() && q.is_cpu() &&
+         (q.requires_grad() || k.requires_grad() || v.requires_grad()) &&
+         (q.scalar_type() == at::kFloat || q.scalar_type() == at::kBFloat16);
+}
+
 at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t batch,
                   int64_t window, double scale) {
   const int64_t heads = q.size(1);
   const int64_t queries = q.size(0) / batch;
   const int64_t keys = k.size(0) / batch;
   const bool plain = queries == keys && (window <= 0 || window >= keys);
+  if (plain && queries > 1 && trains_on_cpu(q, k, v)) {
+    return TrainedAttention::apply(q, k, v, batch, scale);
+  }
   std::optional<at::Tensor> mask;
   if (!plain && (queries > 1 || window > 0)) mask = visible(queries, keys, window, q.device());
   const auto y = at::scaled_dot_product_attention(

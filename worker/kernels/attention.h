@@ -11,7 +11,7 @@ namespace tunefleet::kernels {
 /// q [N, H, D]; k, v [N, KH, D] with H a multiple of KH (grouped queries); boundaries: rows+1
 /// offsets from 0 to N; the result [N, H * D]. `window` > 0: a token sees itself and the window - 1
 /// before it. Differentiable. Neighbouring sequences of one length go through one call of torch's
-/// scaled_dot_product_attention.
+/// flash attention; for its backward pass on a CPU, q, k, v and the result are kept as they are.
 at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             const std::vector<int32_t>& boundaries, int64_t window, double scale);
 

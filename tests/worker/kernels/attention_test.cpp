@@ -31,24 +31,33 @@ at::Tensor written_out(const at::Tensor& q, const at::Tensor& k, const at::Tenso
   return scores.softmax(-1).matmul(values).transpose(0, 1).reshape({n, c.heads * c.dim});
 }
 
-TEST_P(AttentionTest, EachSequenceSeesOnlyItsPast) {
+void expect_as_written_out(const AttentionCase& c, at::ScalarType dtype, double tolerance) {
   at::manual_seed(8);
-  const auto& c = GetParam();
   const int64_t n = c.boundaries.back();
-  std::vector<at::Tensor> ours{draw({n, c.heads, c.dim}, at::kFloat),
-                               draw({n, c.kv_heads, c.dim}, at::kFloat),
-                               draw({n, c.kv_heads, c.dim}, at::kFloat)};
+  std::vector<at::Tensor> ours{draw({n, c.heads, c.dim}, dtype),
+                               draw({n, c.kv_heads, c.dim}, dtype),
+                               draw({n, c.kv_heads, c.dim}, dtype)};
   std::vector<at::Tensor> theirs;
   for (const auto& t : ours) theirs.push_back(wide(t));
-  const auto dy = at::randn({n, c.heads * c.dim});
+  const auto dy = at::randn({n, c.heads * c.dim}).to(dtype);
   const auto y = causal_attention(ours[0], ours[1], ours[2], c.boundaries, c.window,
                                   1.0 / std::sqrt(static_cast<double>(c.dim)));
+  EXPECT_EQ(y.scalar_type(), dtype);
   y.backward(dy);
   const auto wanted = written_out(theirs[0], theirs[1], theirs[2], c);
-  wanted.backward(dy);
-  expect_close(y, wanted, 1e-5, "y");
-  for (size_t i = 0; i < 3; ++i) expect_close(ours[i].grad(), theirs[i].grad(), 1e-5, "gradient");
+  wanted.backward(dy.to(at::kFloat));
+  expect_close(y, wanted, tolerance, "y");
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(ours[i].grad().scalar_type(), dtype);
+    expect_close(ours[i].grad(), theirs[i].grad(), tolerance, "gradient");
+  }
 }
+
+TEST_P(AttentionTest, EachSequenceSeesOnlyItsPast) {
+  expect_as_written_out(GetParam(), at::kFloat, 1e-5);
+}
+
+TEST_P(AttentionTest, InBfloat16Too) { expect_as_written_out(GetParam(), at::kBFloat16, 1e-2); }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, AttentionTest,
                          testing::Values(AttentionCase{{0, 1}, 1, 1, 2, 0},
