@@ -24,24 +24,26 @@ TUNEFLEET_INLINE float load(Bf16 x) {
 }
 
 TUNEFLEET_INLINE void store(float* to, float x) { *to = x; }
-/// Rounds to nearest, ties to even; a NaN stays one.
-TUNEFLEET_INLINE void store(Bf16* to, float x) {
+/// The upper half of x after rounding to nearest, ties to even; a NaN stays one.
+TUNEFLEET_INLINE uint32_t rounded_bits(float x) {
   const uint32_t bits = std::bit_cast<uint32_t>(x);
-  const uint32_t rounded = (bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16;
-  const bool nan = (bits & 0x7fffffffU) > 0x7f800000U;
-  to->bits = static_cast<uint16_t>(nan ? 0x7fc0U : rounded);
+  const uint32_t nan = 0U - static_cast<uint32_t>((bits & 0x7fffffffU) > 0x7f800000U);
+  const uint32_t rounded = bits + 0x7fffU + ((bits >> 16) & 1U);
+  return ((rounded & ~nan) | (0x7fc00000U & nan)) & 0xffff0000U;
+}
+TUNEFLEET_INLINE void store(Bf16* to, float x) {
+  to->bits = static_cast<uint16_t>(rounded_bits(x) >> 16);
 }
 
 TUNEFLEET_INLINE float rounded_as(const float*, float x) { return x; }
 TUNEFLEET_INLINE float rounded_as(const Bf16*, float x) {
-  Bf16 narrow{};
-  store(&narrow, x);
-  return load(narrow);
+  return std::bit_cast<float>(rounded_bits(x));
 }
 
 /// e^x within 2 ulp, for x <= 88; below -87 it is 0 to within float32. Cephes' expf polynomial.
 TUNEFLEET_INLINE float exp_approx(float x) {
-  x = x < -87.0F ? -87.0F : (x > 88.0F ? 88.0F : x);
+  x = x < -87.0F ? -87.0F : x;
+  x = x > 88.0F ? 88.0F : x;
   constexpr float kMagic = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer
   const float shifted = x * 1.44269504F + kMagic;
   const float n = shifted - kMagic;
