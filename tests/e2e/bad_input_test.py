@@ -154,8 +154,15 @@ def checkpoint_cases(cases):
     cases.refused("resuming as another tuner", dict(resumed, tuner_type="ia3"), ["resume_from_checkpoint", "(ia3)", "(lora)"])
     cases.refused("resuming with one tuner more", dict(resumed, tuners={"facts": {"type": "lora"}}), ["facts", "default (lora)"])
     cases.refused("starting from another kind of tuner", dict(adapters=[str(first)], tuner_type="ia3"), ["adapters", "(ia3)"])
+    cases.refused("a new tuner of a given adapter's name", dict(adapters=[str(first)], tuners={"default": {"type": "ia3"}}),
+                  ["adapters has this name", "default"])
     cases.warned("resuming with another rank", dict(resumed, lora_rank=4), ["r is 8 there and 4 in the job"])
     cases.warned("starting with another alpha", dict(adapters=[str(first)], lora_alpha=4), ["lora_alpha is 32 there and 4"])
+    kept = cases.output()
+    named = dict(modules_to_save=["all-norm"], save_steps=1)
+    programs.train({**cases.job, **named}, kept)
+    cases.silent("resuming what the run itself filled in", dict(named, resume_from_checkpoint=str(kept / "checkpoint-1")),
+                 ["there and"])
     cases.silent("resuming the same job from a copy of its model", dict(resumed, model=cases.copy_of_model()), ["there and"])
     weights = first / "peft/adapter_model.safetensors"
     whole = bytearray(weights.read_bytes())

@@ -76,16 +76,6 @@ Status add_tuners(const tuners::NamedOptions& tuners, const std::filesystem::pat
   return {};
 }
 
-/// The flat keys of a job that starts from adapters, which are of no use then.
-Status check_started_tuners(const JobSpec& spec, const tuners::RunFacts& facts,
-                            const tuners::SwiftModel& swift) {
-  if (spec.adapters.empty() || !spec.tuners.empty()) return {};
-  JobSpec without = spec;
-  without.adapters.clear();
-  const auto flat = tuners::tuner_options_of_job(without, facts);
-  return flat ? check_stored_tuners(spec, *flat, swift, "adapters") : Status{};
-}
-
 /// Puts the job's tuners on the model: those of a checkpoint to resume, or given ones and new ones.
 /// What full tuning has beside it, and the noise of neftune_noise_alpha, is in no checkpoint.
 Status attach(const JobSpec& spec, const std::optional<std::filesystem::path>& resume,

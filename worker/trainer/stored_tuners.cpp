@@ -18,9 +18,13 @@ namespace {
 
 constexpr uint64_t kMaxArgsBytes = 16 << 20;
 
-/// Options whose stored value the run found out itself.
-constexpr std::array<std::string_view, 5> kFound{
-    "target_modules", "total_step", "base_model_name_or_path", "revision", "task_type"};
+/// Options whose stored value the run found out itself, where the job has a word for it.
+constexpr std::array<std::string_view, 6> kFound{"target_modules", "modules_to_save",
+                                                 "total_step",     "base_model_name_or_path",
+                                                 "revision",       "task_type"};
+
+/// Whether a job leaves the option to the run.
+bool is_open(const std::string& json) { return json == "null" || json == "[]" || json == "{}"; }
 
 /// "r is 8 there and 4 in the job", for each option that differs.
 std::vector<std::string> differences(const tuners::TunerOptions& stored,
@@ -31,7 +35,7 @@ std::vector<std::string> differences(const tuners::TunerOptions& stored,
     if (found || option.in_files == tuners::InFiles::kNone) continue;
     const auto there = tuners::option_json(stored, option);
     const auto here = tuners::option_json(wanted, option);
-    if (there != here)
+    if (!is_open(here) && there != here)
       texts.push_back(
           c10::str(std::string(option.key), " is ", there, " there and ", here, " in the job"));
   }
@@ -81,6 +85,23 @@ Status check_stored_tuners(const JobSpec& spec, const tuners::NamedOptions& want
                           " as it was saved: ", c10::Join(", ", texts)));
   }
   return {};
+}
+
+Status check_started_tuners(const JobSpec& spec, const tuners::RunFacts& facts,
+                            const tuners::SwiftModel& swift) {
+  if (spec.adapters.empty()) return {};
+  for (const auto& [name, text] : spec.tuners) {
+    if (swift.find_adapter(name) == nullptr) continue;
+    return fail(ErrorCode::kConflict,
+                c10::str("tuners: an adapter under adapters has this name, and goes on as it is; "
+                         "choose another for a new one: ",
+                         name));
+  }
+  if (!spec.tuners.empty()) return {};
+  JobSpec without = spec;
+  without.adapters.clear();
+  const auto flat = tuners::tuner_options_of_job(without, facts);
+  return flat ? check_stored_tuners(spec, *flat, swift, "adapters") : Status{};
 }
 
 Status check_base_of_checkpoint(const std::filesystem::path& checkpoint, const JobSpec& spec,

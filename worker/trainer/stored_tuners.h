@@ -17,6 +17,11 @@ namespace tunefleet::trainer {
 Status check_stored_tuners(const JobSpec& spec, const tuners::NamedOptions& wanted,
                            const tuners::SwiftModel& swift, std::string_view key);
 
+/// The same for the flat keys of a job that starts from `adapters`; kConflict when a new tuner of
+/// the job has the name of one of them.
+Status check_started_tuners(const JobSpec& spec, const tuners::RunFacts& facts,
+                            const tuners::SwiftModel& swift);
+
 /// kInvalidArgument when the checkpoint was made on another base than the one in `model`. The
 /// weights are read only where the job names another model than the checkpoint's did.
 Status check_base_of_checkpoint(const std::filesystem::path& checkpoint, const JobSpec& spec,
