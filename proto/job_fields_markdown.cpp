@@ -50,7 +50,8 @@ constexpr std::string_view kTail = R"(
 * `eval_strategy` other than `no`, and `eval_steps`, need `val_dataset` or `split_dataset_ratio`, of which only one is set.
 * `packing_length` needs `packing: true` and holds a row of `max_length`.
 * `target_regex` stands alone: without `target_modules` and `layers_to_transform`.
-* `resume_from_checkpoint` brings its adapters along: without `adapters`.
+* `resume_from_checkpoint` brings its adapters along: without `adapters`. Its base must be the job's, and a tuner that the job
+  names must be among its own; options of theirs that the job has otherwise are without effect, with a warning.
 * A key of tuners that the tuner in `tuner_type` does not take is an error unless it has its default. With `tuners` the flat
   keys of tuners have no place, and `tuner_type` stays out.
 * The keys from `exclude_modules` to `alpha_pattern` that are not given have the tuner's own defaults, when it is not LoRA,
@@ -61,7 +62,10 @@ constexpr std::string_view kTail = R"(
 * `galore_optim_per_parameter` needs `gradient_accumulation_steps: 1`, its default then.
 * Keys of preferences need `rlhf_type: dpo`, which goes without `packing` and `truncation_strategy: split`; `label_smoothing` is
   for `loss_type` sigmoid and robust. A row is then a pair of answers, also where rows of a batch are counted.
-* `galore_quantization` is AdamW's and goes with `galore_proj_type: std`; `galore_proj_quant` needs it.
+* `galore_quantization` is AdamW's and goes with `galore_proj_type: std`; `galore_proj_quant`, `galore_cos_threshold`,
+  `galore_gamma_proj` and `galore_queue_size` need it, `galore_proj_bits` and `galore_proj_group_size` need
+  `galore_proj_quant: true`; `lisa_step_interval` needs `lisa_activated_layers`.
+* `tuner_backend: unsloth` is for LoRA, LongLoRA and full tuning.
 )";
 
 std::string default_text(const nlohmann::json& value) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "proto/job_fields.h"
 #include "proto/utf8_text.h"
@@ -86,12 +87,14 @@ void check_targets(const JobSpec& spec, Rules& broken) {
   }
 }
 
-/// Keys of `section` whose values are not the default: they would be without effect.
-void check_unused(const JobSpec& spec, std::string_view section, std::string_view wanted,
+/// Keys whose values are not the default, of those that `concerned` picks: they would be without
+/// effect.
+template <typename Concerned>
+void check_unused(const JobSpec& spec, const Concerned& concerned, std::string_view wanted,
                   Rules& broken) {
   const JobSpec defaults;
   for (const auto& field : job_fields()) {
-    if (field.section != section) continue;
+    if (!concerned(field)) continue;
     const bool given =
         std::visit([&](auto member) { return spec.*member != defaults.*member; }, field.member);
     if (given) {
@@ -100,10 +103,26 @@ void check_unused(const JobSpec& spec, std::string_view section, std::string_vie
   }
 }
 
+void check_unused_section(const JobSpec& spec, std::string_view section, std::string_view wanted,
+                          Rules& broken) {
+  check_unused(
+      spec, [&](const auto& field) { return field.section == section; }, wanted, broken);
+}
+
+void check_unused_keys(const JobSpec& spec, const std::set<std::string_view>& keys,
+                       std::string_view wanted, Rules& broken) {
+  check_unused(
+      spec, [&](const auto& field) { return keys.contains(field.key); }, wanted, broken);
+}
+
 void check_full(const JobSpec& spec, Rules& broken) {
   if (spec.tuner_type != "full") {
-    check_unused(spec, "Full tuning", "tuner_type: full", broken);
-  } else if (!spec.adapters.empty()) {
+    check_unused_section(spec, "Full tuning", "tuner_type: full", broken);
+    return;
+  }
+  if (spec.lisa_activated_layers == 0)
+    check_unused_keys(spec, {"lisa_step_interval"}, "lisa_activated_layers", broken);
+  if (!spec.adapters.empty()) {
     broken.push_back({"adapters",
                       "conflicts with tuner_type full: merge the adapter first, and "
                       "name the merged model under model"});
@@ -111,7 +130,7 @@ void check_full(const JobSpec& spec, Rules& broken) {
 }
 
 void check_galore(const JobSpec& spec, Rules& broken) {
-  if (!spec.use_galore) return check_unused(spec, "GaLore", "use_galore: true", broken);
+  if (!spec.use_galore) return check_unused_section(spec, "GaLore", "use_galore: true", broken);
   if (spec.tuner_type != "full")
     broken.push_back({"use_galore", "trains whole matrices: set tuner_type: full"});
   if (spec.galore_optim_per_parameter && spec.gradient_accumulation_steps.value_or(1) > 1) {
@@ -119,9 +138,15 @@ void check_galore(const JobSpec& spec, Rules& broken) {
                       "frees each gradient at once, nothing can be accumulated: set "
                       "gradient_accumulation_steps: 1"});
   }
+  if (!spec.galore_proj_quant) {
+    check_unused_keys(spec, {"galore_proj_bits", "galore_proj_group_size"},
+                      "galore_proj_quant: true", broken);
+  }
   if (!spec.galore_quantization) {
-    if (spec.galore_proj_quant)
-      broken.push_back({"galore_proj_quant", "has no use without galore_quantization: true"});
+    check_unused_keys(
+        spec,
+        {"galore_proj_quant", "galore_cos_threshold", "galore_gamma_proj", "galore_queue_size"},
+        "galore_quantization: true", broken);
     return;
   }
   if (spec.optim == "adafactor")
@@ -133,7 +158,7 @@ void check_galore(const JobSpec& spec, Rules& broken) {
 }
 
 void check_preferences(const JobSpec& spec, Rules& broken) {
-  if (!spec.rlhf_type) return check_unused(spec, "Preferences", "rlhf_type: dpo", broken);
+  if (!spec.rlhf_type) return check_unused_section(spec, "Preferences", "rlhf_type: dpo", broken);
   if (spec.packing) {
     broken.push_back({"packing",
                       "has no use with rlhf_type, whose batches have no padding: set "
@@ -149,6 +174,17 @@ void check_preferences(const JobSpec& spec, Rules& broken) {
     broken.push_back({"label_smoothing",
                       fmt::format("is for loss_type sigmoid and robust, got {}", spec.loss_type)});
   }
+}
+
+/// UnSloth's way is LoRA's; of full tuning it is the kernels, which are always on.
+void check_backend(const JobSpec& spec, Rules& broken) {
+  const std::set<std::string_view> ways{"lora", "longlora", "full"};
+  if (spec.tuner_backend != "unsloth" || !spec.tuners.empty() || ways.contains(spec.tuner_type))
+    return;
+  broken.push_back({"tuner_backend",
+                    "unsloth is a way to compute LoRA, it has no use with "
+                    "tuner_type: " +
+                        spec.tuner_type});
 }
 
 void check_start(const JobSpec& spec, Rules& broken) {
@@ -189,6 +225,7 @@ std::vector<BrokenRule> broken_rules(const JobSpec& spec) {
   check_full(spec, broken);
   check_galore(spec, broken);
   check_preferences(spec, broken);
+  check_backend(spec, broken);
   check_start(spec, broken);
   check_name(spec, broken);
   return broken;

@@ -1,10 +1,14 @@
 #include "tuners/linear_adapter.h"
 
+#include <c10/util/StringUtil.h>
+
 #include <algorithm>
 #include <unordered_set>
 
+#include "proto/log.h"
 #include "tuners/config/rank_limit.h"
 #include "tuners/config/resolve.h"
+#include "tuners/config/unmatched_names.h"
 
 namespace tunefleet::tuners {
 
@@ -28,6 +32,10 @@ Status LinearAdapter::attach(const AdapterRequest& request, const MakeLayer& mak
   const auto targets = match_targets(selection, model, kinds);
   if (!targets) return fail(targets.error());
   targets_ = *targets;
+  if (request.fresh) {
+    for (const auto& text : unmatched_names(options_, *targets, model))
+      log::warning(c10::str("adapter ", request.name, ": no module for ", text));
+  }
   const std::unordered_set<std::string> chosen(targets->begin(), targets->end());
   for (LinearSite* site : request.base.linear_sites()) {
     if (!chosen.contains(site->path)) continue;

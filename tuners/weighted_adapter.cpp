@@ -17,6 +17,7 @@
 #include "tuners/config/lora_options.h"
 #include "tuners/registry.h"
 #include "tuners/task_arithmetic.h"
+#include "tuners/weighted_options.h"
 
 namespace tunefleet::tuners {
 namespace {
@@ -60,11 +61,6 @@ std::map<std::string, Factors> factors_of(const Adapter& adapter) {
     if (!layer.empty()) (is_b ? factors[layer].b : factors[layer].a) = entry.tensor;
   }
   return factors;
-}
-
-bool uses_dora(const Adapter& adapter) {
-  const auto* option = find_option(adapter.options().schema(), "use_dora");
-  return option != nullptr && option_json(adapter.options(), *option) == "true";
 }
 
 int64_t largest_rank(const Adapter& adapter) {
@@ -119,63 +115,6 @@ Result<int64_t> rank_of_result(const Kind& kind, const std::vector<const Adapter
   if (std::set<int64_t>(ranks.begin(), ranks.end()).size() == 1) return largest;
   return fail(bad(c10::str("adapters of unequal rank can be combined by svd or cat only: ranks ",
                            c10::Join(", ", ranks))));
-}
-
-Status check(const std::vector<const Adapter*>& adapters, const std::vector<double>& weights) {
-  if (adapters.empty() || adapters.size() != weights.size()) {
-    return fail(bad(c10::str("one weight for each adapter, and at least one: ", weights.size(),
-                             " weights for ", adapters.size(), " adapters")));
-  }
-  for (const Adapter* adapter : adapters) {
-    if (adapter->options().get_if<LoraOptions>() == nullptr) {
-      return fail(bad(c10::str("only LoRA adapters can be combined: ", adapter->name(), " (",
-                               std::string(adapter->options().schema().name), ")")));
-    }
-    if (!uses_dora(*adapter)) continue;
-    return fail(bad(c10::str("DoRA's update is no sum that could be weighted: ", adapter->name())));
-  }
-  return {};
-}
-
-/// Both target lists together; two expressions become one that takes either.
-Result<TargetModules> union_of(const TargetModules& a, const TargetModules& b) {
-  if (a.regex.has_value() != b.regex.has_value()) {
-    return fail(bad("adapters whose target_modules are a list and an expression do not combine"));
-  }
-  TargetModules both = a;
-  if (a.regex) {
-    if (a != b) both.regex = c10::str("(", *a.regex, ")|(", *b.regex, ")");
-    return both;
-  }
-  for (const auto& name : b.names) {
-    if (std::find(both.names.begin(), both.names.end(), name) == both.names.end())
-      both.names.push_back(name);
-  }
-  return both;
-}
-
-Result<LoraOptions> options_of_result(const std::vector<const Adapter*>& adapters, int64_t rank) {
-  LoraOptions options = adapters.front()->options().as<LoraOptions>();
-  for (const Adapter* adapter : adapters) {
-    const auto& other = adapter->options().as<LoraOptions>();
-    auto targets = union_of(options.target_modules, other.target_modules);
-    if (!targets) return fail(targets.error());
-    options.target_modules = *std::move(targets);
-    for (const auto& name : other.modules_to_save) {
-      auto& saved = options.modules_to_save;
-      if (std::find(saved.begin(), saved.end(), name) == saved.end()) saved.push_back(name);
-    }
-    if (other.bias != "none") options.bias = other.bias;
-  }
-  options.r = rank;
-  options.lora_alpha = static_cast<double>(rank);
-  options.rank_pattern.clear();
-  options.alpha_pattern.clear();
-  options.layers_to_transform.clear();
-  options.layers_pattern.clear();
-  options.use_rslora = false;
-  options.init_lora_weights = "true";
-  return options;
 }
 
 Layers layers_of(const std::vector<const Adapter*>& adapters, const std::vector<double>& weights) {
@@ -283,7 +222,7 @@ void fill_factors(const Adapter& result, const Layers& layers, const Kind& kind,
   }
 }
 
-/// Copies what the adapters train in full.
+/// Copies what the adapters train in full. kInvalidArgument for what the result has no place for.
 Status fill_the_rest(const Adapter& result, const std::vector<const Adapter*>& adapters) {
   std::map<std::string, std::pair<const Adapter*, at::Tensor>> found;
   for (const Adapter* adapter : adapters) {
@@ -300,9 +239,40 @@ Status fill_the_rest(const Adapter& result, const std::vector<const Adapter*>& a
   }
   for (auto& entry : result.tensors()) {
     const auto source = found.find(entry.key);
-    if (source != found.end()) entry.tensor.copy_(source->second.second);
+    if (source == found.end()) continue;
+    entry.tensor.copy_(source->second.second);
+    found.erase(source);
   }
-  return {};
+  if (found.empty()) return {};
+  return fail(
+      bad(c10::str("what an adapter trains beside its updates has no place in the "
+                   "combination: ",
+                   found.begin()->second.first->name(), ", ", found.begin()->first)));
+}
+
+/// An adapter with these options and an update at just these layers. What the sources' lists and
+/// patterns leave together need not be what each of them had: the layers are then named one by one.
+Result<std::unique_ptr<Adapter>> adapter_at(const Layers& layers, LoraOptions options,
+                                            const AdapterRequest& request) {
+  const auto has_just_them = [&](const Adapter& adapter) {
+    const auto factors = factors_of(adapter);
+    return std::equal(factors.begin(), factors.end(), layers.begin(), layers.end(),
+                      [](const auto& a, const auto& b) { return a.first == b.first; });
+  };
+  auto result = make_adapter(options, request);
+  if (!result || has_just_them(**result)) return result;
+  options.target_modules = {};
+  options.exclude_modules = {};
+  for (const auto& [path, sources] : layers) options.target_modules.names.push_back(path);
+  result = make_adapter(options, request);
+  if (!result || has_just_them(**result)) return result;
+  const auto placed = factors_of(**result);
+  const auto lost = std::find_if(layers.begin(), layers.end(),
+                                 [&](const auto& each) { return !placed.contains(each.first); });
+  return fail(
+      bad(c10::str("one adapter updates a module that another trains in full, they cannot be "
+                   "combined: ",
+                   lost == layers.end() ? "" : lost->first)));
 }
 
 }  // namespace
@@ -326,18 +296,19 @@ Result<std::unique_ptr<Adapter>> combine_lora(BaseModel& base,
                                               const std::vector<const Adapter*>& adapters,
                                               const std::vector<double>& weights,
                                               const std::string& name, const Combination& how) {
-  if (auto status = check(adapters, weights); !status) return fail(status.error());
+  if (auto status = check_combinable(adapters, weights, how); !status) return fail(status.error());
   const auto kind = kind_of(how, adapters.size());
   if (!kind) return fail(kind.error());
   const auto rank = rank_of_result(*kind, adapters, how);
   if (!rank) return fail(rank.error());
-  const auto options = options_of_result(adapters, *rank);
+  const auto options = combined_options(adapters, *rank);
   if (!options) return fail(options.error());
+  const auto layers = layers_of(adapters, weights);
   auto result =
-      make_adapter(*options, {.base = base, .name = name, .seed = how.seed, .fresh = false});
+      adapter_at(layers, *options, {.base = base, .name = name, .seed = how.seed, .fresh = false});
   if (!result) return result;
   const at::NoGradGuard no_grad;
-  fill_factors(**result, layers_of(adapters, weights), *kind, *rank, how);
+  fill_factors(**result, layers, *kind, *rank, how);
   if (auto status = fill_the_rest(**result, adapters); !status) return fail(status.error());
   return result;
 }

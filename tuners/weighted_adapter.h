@@ -35,8 +35,10 @@ const std::vector<std::string>& combination_types();
 
 /// A LoRA adapter called `name` that is those adapters together; it has alpha = r, so that its
 /// scaling is 1, and what any of them trains in full (modules_to_save, biases) as it is.
-/// kInvalidArgument: not LoRA, DoRA (its update is not a sum), unequal ranks where the type needs
-/// equal ones, a missing density, one module trained in full by two of them.
+/// It has an update at just the layers that any of them updates. kInvalidArgument: not LoRA, DoRA,
+/// PiSSA or OLoRA (their updates are not sums of B A), a weight that is not finite, unequal ranks
+/// where the type needs equal ones, a missing density, a svd_clamp that is no quantile, one module
+/// trained in full by two of them or trained in full by one and updated by another, a bias of B.
 Result<std::unique_ptr<Adapter>> combine_lora(BaseModel& base,
                                               const std::vector<const Adapter*>& adapters,
                                               const std::vector<double>& weights,

@@ -67,6 +67,7 @@ std::string tensors_text(const json& tensors, bool all) {
 }
 
 std::string numbers_text(const json& adapter) {
+  if (adapter["weights_file"].is_null()) return "none";
   if (adapter["tensors"].is_null()) return "not known, the weights are pickled";
   const auto numbers = whole_at(adapter, "numbers").value_or(0);
   const auto trained = whole_at(adapter, "trainable_numbers").value_or(0);
@@ -75,7 +76,7 @@ std::string numbers_text(const json& adapter) {
 }
 
 std::string weights_text(const json& adapter) {
-  if (adapter["weights_file"].is_null()) return "no weights";
+  if (adapter["weights_file"].is_null()) return "no file of weights here";
   return fmt::format("{}, {}", text_at(adapter, "weights_file"),
                      size_text(static_cast<uint64_t>(whole_at(adapter, "bytes").value_or(0))));
 }

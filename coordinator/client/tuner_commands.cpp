@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cctype>
 #include <nlohmann/json.hpp>
 
@@ -12,7 +13,6 @@
 #include "coordinator/client/json_fields.h"
 #include "coordinator/client/text_format.h"
 #include "coordinator/client/training_methods.h"
-#include "proto/nearest_name.h"
 #include "tuners/config/job_flat_keys.h"
 #include "tuners/config/tuner_list.h"
 #include "tuners/config/tuner_schema.h"
@@ -148,11 +148,9 @@ int unknown_name(const std::string& name) {
   std::vector<std::string_view> names;
   for (const auto* schema : tuners::tuner_schemas()) names.push_back(schema->name);
   for (const auto& method : training_methods()) names.push_back(method.name);
-  const auto near = nearest_name(name, names);
-  return report(
-      {ErrorCode::kInvalidArgument,
-       near ? fmt::format("no such tuner, did you mean {}?: {}", *near, name)
-            : fmt::format("no such tuner, known are {}: {}", fmt::join(names, ", "), name)});
+  std::sort(names.begin(), names.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  return report({ErrorCode::kInvalidArgument, tuners::no_such_tuner(name, names)});
 }
 
 /// The page of a tuner, of a method, or of what is both.

@@ -54,9 +54,28 @@ class Cases:
         command = programs.trainer_command({**self.job, **change}, self.output())
         self.expect(what, programs.run(command, TIME_LIMIT_S, **options), code, named)
 
+    def warned(self, what, change, named):
+        """Runs the good job with `change` over it and expects it to go through, saying every string in `named`."""
+        command = programs.trainer_command({**self.job, **change}, self.output())
+        self.expect(what, programs.run(command, TIME_LIMIT_S), 0, named)
+
+    def silent(self, what, change, unsaid):
+        finished = programs.run(programs.trainer_command({**self.job, **change}, self.output()), TIME_LIMIT_S)
+        said = [word for word in unsaid if word in finished.out + finished.err]
+        self.checks.that(what, finished.code == 0 and not said, "" if finished.code == 0 and not said else str(finished))
+
+    def other_model(self):
+        """A model of the same sizes with other weights."""
+        return self.broken_model("other", lambda data: data[:-4] + bytes(4))
+
+    def copy_of_model(self):
+        return self.broken_model("copy", lambda data: data)
+
     def broken_model(self, name, damage):
         """A copy of the model whose weights file went through `damage(bytes)`."""
         directory = self.scratch / name
+        if directory.exists():
+            return str(directory)
         shutil.copytree(self.model, directory)
         weights = directory / "model.safetensors"
         weights.write_bytes(damage(bytearray(weights.read_bytes())))
@@ -130,6 +149,21 @@ def checkpoint_cases(cases):
     output = cases.output()
     programs.train({**cases.job, "max_steps": 4, "save_steps": 2}, output)
     first = output / "checkpoint-2"
+    resumed = dict(resume_from_checkpoint=str(first), max_steps=4)
+    cases.refused("resuming on another base", dict(resumed, model=cases.other_model()), ["another base", cases.other_model()])
+    cases.refused("resuming as another tuner", dict(resumed, tuner_type="ia3"), ["resume_from_checkpoint", "(ia3)", "(lora)"])
+    cases.refused("resuming with one tuner more", dict(resumed, tuners={"facts": {"type": "lora"}}), ["facts", "default (lora)"])
+    cases.refused("starting from another kind of tuner", dict(adapters=[str(first)], tuner_type="ia3"), ["adapters", "(ia3)"])
+    cases.refused("a new tuner of a given adapter's name", dict(adapters=[str(first)], tuners={"default": {"type": "ia3"}}),
+                  ["adapters has this name", "default"])
+    cases.warned("resuming with another rank", dict(resumed, lora_rank=4), ["r is 8 there and 4 in the job"])
+    cases.warned("starting with another alpha", dict(adapters=[str(first)], lora_alpha=4), ["lora_alpha is 32 there and 4"])
+    kept = cases.output()
+    named = dict(modules_to_save=["all-norm"], save_steps=1)
+    programs.train({**cases.job, **named}, kept)
+    cases.silent("resuming what the run itself filled in", dict(named, resume_from_checkpoint=str(kept / "checkpoint-1")),
+                 ["there and"])
+    cases.silent("resuming the same job from a copy of its model", dict(resumed, model=cases.copy_of_model()), ["there and"])
     weights = first / "peft/adapter_model.safetensors"
     whole = bytearray(weights.read_bytes())
     whole[-5] ^= 1

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 #include <random>
+#include <set>
 
 #include "proto/job_fields.h"
 #include "proto/job_rules.h"
@@ -65,12 +66,22 @@ class AnyValue {
   const JobField& field_;
 };
 
+/// Sets a key back to its default.
+void reset(JobSpec& spec, const JobField& field) {
+  const JobSpec defaults;
+  std::visit([&](auto member) { spec.*member = defaults.*member; }, field.member);
+}
+
+void reset_keys(JobSpec& spec, const std::set<std::string_view>& keys) {
+  for (const auto& field : job_fields()) {
+    if (keys.contains(field.key)) reset(spec, field);
+  }
+}
+
 /// Sets every key of a section back to its default.
 void reset_section(JobSpec& spec, std::string_view section) {
-  const JobSpec defaults;
   for (const auto& field : job_fields()) {
-    if (field.section == section)
-      std::visit([&](auto member) { spec.*member = defaults.*member; }, field.member);
+    if (field.section == section) reset(spec, field);
   }
 }
 
@@ -81,12 +92,15 @@ void keep_rules_of_full_tuning(JobSpec& spec) {
     reset_section(spec, "Full tuning");
     spec.use_galore = false;
   }
+  if (spec.lisa_activated_layers == 0) spec.lisa_step_interval = JobSpec{}.lisa_step_interval;
   if (!spec.use_galore) reset_section(spec, "GaLore");
   if (spec.galore_optim_per_parameter) spec.gradient_accumulation_steps = 1;
   if (!spec.galore_quantization) {
-    spec.galore_proj_quant = false;
-    return;
+    reset_keys(spec, {"galore_proj_quant", "galore_cos_threshold", "galore_gamma_proj",
+                      "galore_queue_size"});
   }
+  if (!spec.galore_proj_quant) reset_keys(spec, {"galore_proj_bits", "galore_proj_group_size"});
+  if (!spec.galore_quantization) return;
   spec.optim = "adamw_torch";
   spec.galore_proj_type = "std";
 }
@@ -110,6 +124,7 @@ void keep_rules(JobSpec& spec) {
   if (spec.target_regex || spec.target_modules.empty()) spec.target_modules = {"all-linear"};
   if (spec.target_regex) spec.layers_to_transform.clear();
   if (spec.resume_from_checkpoint) spec.adapters.clear();
+  if (spec.tuner_type != "full") spec.tuner_backend.reset();
   keep_rules_of_full_tuning(spec);
   keep_rules_of_preferences(spec);
   if (spec.name.size() > 64) spec.name.resize(64);

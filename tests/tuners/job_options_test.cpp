@@ -189,6 +189,8 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{"tuner_type: lroa", "job.yaml:3: tuner_type: no such tuner, did you mean lora?"},
         Refused{"tuner_type: fulll", "no such tuner, did you mean full?"},
         Refused{"tuner_type: zzzzzzzz", "no such tuner, there are"},
+        Refused{"tuner_type: DoRA", "no such tuner, it is lora with use_dora: true: DoRA"},
+        Refused{"tuner_type: LoRA", "no such tuner, did you mean lora?: LoRA"},
         Refused{"tuner_type: part\nlora_rank: 4",
                 "job.yaml:4: lora_rank: has no use with tuner_type: part"},
         Refused{"tuner_type: vera\nlora_rank: 4",

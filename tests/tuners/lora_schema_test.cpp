@@ -159,6 +159,20 @@ TEST(LoraSchemaTest, UnknownKeysAreToldNotRefused) {
   EXPECT_THAT(read->warnings, ElementsAre(HasSubstr("brand_new")));
 }
 
+/// EVA's ranks are in rank_pattern; what the values began as no longer matters. A job cannot ask
+/// for such a start.
+TEST(LoraSchemaTest, StartsDrawnFromDataAreReadAndNotOffered) {
+  for (const std::string start : {"eva", "mica"}) {
+    const json object{{"init_lora_weights", start}, {"rank_pattern", {{"q_proj", 3}}}};
+    const auto read = read_lora(object.dump(), "adapter_config.json");
+    ASSERT_TRUE(read) << read.error().message;
+    EXPECT_EQ(read->options.init_lora_weights, "true");
+    EXPECT_EQ(rank_of(read->options, "q_proj"), 3);
+    EXPECT_FALSE(options_from_json(LoraOptions::schema(), object.dump(), "job"));
+  }
+  EXPECT_NE(refusal({{"init_lora_weights", "corda"}}).find("corda"), std::string::npos);
+}
+
 TEST(LoraSchemaTest, RefusesSettingsWhoseMeaningWouldBeLost) {
   for (const char* key : {"use_qalora", "fan_in_fan_out", "use_qa_lora", "use_merged_linear",
                           "ensure_weight_tying"}) {

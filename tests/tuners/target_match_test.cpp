@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tuners/config/lora_options.h"
+#include "tuners/config/unmatched_names.h"
 
 namespace tunefleet::tuners {
 namespace {
@@ -156,6 +157,22 @@ TEST(PythonRegexTest, ARunawayPatternIsAnErrorNotAHang) {
   const auto regex = PythonRegex::compile("(a+)+[bc]");
   ASSERT_TRUE(regex);
   EXPECT_FALSE(regex->fullmatch(std::string(60, 'a')));
+}
+
+TEST(UnmatchedNamesTest, AreToldWithTheNearestThereIs) {
+  LoraOptions options{.target_modules = {.names = {"q_proj", "down_porj"}},
+                      .exclude_modules = {.names = {"0.self_attn.q_proj", "gate_proj"}}};
+  options.rank_pattern = {{"q_proj", 2}, {"qproj", 3}};
+  options.alpha_pattern = {{"layers.1.self_attn.q_proj", 2.0}, {"v_proj", 1.0}};
+  const std::vector<std::string> acted_on{"model.layers.1.self_attn.q_proj"};
+  EXPECT_THAT(
+      unmatched_names(options, acted_on, two_layers()),
+      ElementsAre("target_modules: down_porj, nearest q_proj",
+                  "exclude_modules: gate_proj, nearest q_proj",
+                  "rank_pattern: qproj, nearest q_proj", "alpha_pattern: v_proj, nearest q_proj"));
+  EXPECT_THAT(
+      unmatched_names(LoraOptions{.target_modules = {.names = {"q_proj"}}}, acted_on, two_layers()),
+      ElementsAre());
 }
 
 }  // namespace

@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "tests/tuners/tiny_model.h"
 #include "tuners/swift.h"
 #include "tuners/task_arithmetic.h"
@@ -128,6 +130,67 @@ TEST_F(WeightedAdapterTest, TrainedCopiesComeAlong) {
     return at::Tensor();
   };
   EXPECT_TRUE(at::equal(saved("both"), saved("head")));
+}
+
+TEST_F(WeightedAdapterTest, EachLayerIsTheSumOfThoseThatUpdateIt) {
+  LoraOptions first = lora(2, 3.0);
+  first.layers_to_transform = {0};
+  LoraOptions excluding = lora(2, 4.0);
+  excluding.exclude_modules.names = {"0.self_attn.q_proj"};
+  add("first", first);
+  add("excluding", excluding);
+  ASSERT_TRUE(combine({"first", "excluding"}, {0.5, -2.0}, {.combination_type = "cat"}));
+  const std::string q0 = "model.layers.0.self_attn.q_proj", up1 = "model.layers.1.mlp.up_proj";
+  const std::string up0 = "model.layers.0.mlp.up_proj";
+  EXPECT_TRUE(at::allclose(delta("both", q0), delta("first", q0) * 0.5, 1e-5, 1e-6));
+  EXPECT_TRUE(at::allclose(delta("both", up1), delta("excluding", up1) * -2.0, 1e-5, 1e-6));
+  EXPECT_TRUE(at::allclose(delta("both", up0),
+                           delta("first", up0) * 0.5 - delta("excluding", up0) * 2.0, 1e-5, 1e-6));
+}
+
+TEST_F(WeightedAdapterTest, LayersThatNoneUpdatesStayAsTheyAre) {
+  LoraOptions first = lora(2, 3.0);
+  first.layers_to_transform = {0};
+  add("first", first);
+  ASSERT_TRUE(combine({"first"}, {1.0}, {.combination_type = "svd"}));
+  EXPECT_THROW(delta("both", kPath), std::out_of_range);
+}
+
+TEST_F(WeightedAdapterTest, TrainedTokensOfALaterAdapterComeAlong) {
+  LoraOptions options = lora(2, 1.0);
+  options.trainable_token_indices.text = R"({"lm_head":[1,3]})";
+  add("tokens", options);
+  ASSERT_TRUE(combine({"a", "tokens"}, {1.0, 1.0}, {.combination_type = "cat"}));
+  const auto rows = [&](const std::string& name) {
+    for (const auto& entry : swift_.find_adapter(name)->tensors()) {
+      if (entry.key.ends_with("trainable_tokens_delta")) return entry.tensor;
+    }
+    return at::Tensor();
+  };
+  ASSERT_TRUE(rows("both").defined());
+  EXPECT_TRUE(at::equal(rows("both"), rows("tokens")));
+}
+
+TEST_F(WeightedAdapterTest, WhatTheSumWouldLoseIsRefused) {
+  const auto refusal = [&](const LoraOptions& options, double weight = 1.0,
+                           const Combination& how = {.combination_type = "cat"}) {
+    add("other", options);
+    const auto status = combine({"a", "other"}, {1.0, weight}, how);
+    EXPECT_EQ(swift_.find_adapter("both"), nullptr);
+    EXPECT_TRUE(swift_.delete_adapter("other"));
+    return status ? "" : status.error().message;
+  };
+  LoraOptions saved{
+      .r = 2, .target_modules = {.names = {"q_proj"}}, .modules_to_save = {"up_proj"}};
+  EXPECT_THAT(refusal(saved), HasSubstr("model.layers.0.mlp.up_proj"));
+  LoraOptions biased = lora(2, 1.0);
+  biased.lora_bias = true;
+  EXPECT_THAT(refusal(biased), HasSubstr("lora_B.bias"));
+  LoraOptions pissa = lora(2, 1.0);
+  pissa.init_lora_weights = "pissa";
+  EXPECT_THAT(refusal(pissa), HasSubstr("other (pissa)"));
+  EXPECT_THAT(refusal(lora(2, 1.0), std::nan("")), HasSubstr("nan of other"));
+  EXPECT_THAT(refusal(lora(2, 1.0), 1.0, {.svd_clamp = 1.5}), HasSubstr("1.5"));
 }
 
 TEST(TaskArithmeticTest, TiesKeepsTheElectedSign) {

@@ -142,9 +142,7 @@ std::string unknown_tuner(const std::string& name, bool with_full) {
   std::vector<std::string_view> names;
   for (const auto* schema : tuner_schemas()) names.push_back(schema->name);
   if (with_full) names.push_back("full");
-  if (const auto near = nearest_name(name, names))
-    return fmt::format("no such tuner, did you mean {}?: {}", *near, name);
-  return fmt::format("no such tuner, there are {}: {}", fmt::join(names, ", "), name);
+  return no_such_tuner(name, names);
 }
 
 /// Reads a job's tuners; what is wrong goes to `broken`.

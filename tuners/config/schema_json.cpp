@@ -43,6 +43,13 @@ Status check_fixed(const FixedKey& fixed, const Json& value, const std::string& 
       bad(fmt::format("{}: a setting that is not supported: {}", where, shown(fixed.key, value))));
 }
 
+/// PEFT's words for starts that are drawn from data or from the base once: of values already there
+/// they say no more than "true".
+Json stored_value(std::string_view key, const Json& value) {
+  const bool began = key == "init_lora_weights" && (value == "eva" || value == "mica");
+  return began ? Json(true) : value;
+}
+
 Status set_option(const TunerOption& option, void* options, const Json& value,
                   const std::string& where) {
   const auto wrong = value_from_json(value, option.ref(options));
@@ -115,7 +122,8 @@ Result<ReadTunerOptions> read_options(const TunerSchema& schema, std::string_vie
     const TunerOption* option = find_option(schema, key);
     const FixedKey* fixed = find_fixed(schema, key);
     Status status{};
-    if (option != nullptr) status = set_option(*option, value.get(), each, file_name);
+    if (option != nullptr)
+      status = set_option(*option, value.get(), stored_value(key, each), file_name);
     if (fixed != nullptr) status = check_fixed(*fixed, each, file_name);
     if (!status) return fail(status.error());
     if (option == nullptr && fixed == nullptr && !describes_the_file(key)) {

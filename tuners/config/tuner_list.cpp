@@ -3,6 +3,11 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <utility>
+
 #include "proto/nearest_name.h"
 #include "tuners/config/adalora_options.h"
 #include "tuners/config/boft_options.h"
@@ -37,6 +42,34 @@
 #include "tuners/config/waveft_options.h"
 
 namespace tunefleet::tuners {
+namespace {
+
+/// Names of methods that are another tuner's options, or ours under another name.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 14> kElsewhere{{
+    {"dora", "lora with use_dora: true"},
+    {"galore", "tuner_type: full with use_galore: true"},
+    {"lisa", "tuner_type: full with lisa_activated_layers"},
+    {"liger", "any tuner with use_liger_kernel: true"},
+    {"lora+", "lora with lorap_lr_ratio"},
+    {"loraplus", "lora with lorap_lr_ratio"},
+    {"loreft", "reft"},
+    {"olora", "lora whose initial weights are olora"},
+    {"pissa", "lora whose initial weights are pissa"},
+    {"q-galore", "tuner_type: full with use_galore and galore_quantization"},
+    {"rslora", "lora with use_rslora: true"},
+    {"scedit", "scetuning"},
+    {"unsloth", "lora with tuner_backend: unsloth"},
+    {"vpt", "prompt"},
+}};
+
+std::string lower_case(std::string_view name) {
+  std::string lower(name);
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return lower;
+}
+
+}  // namespace
 
 const std::vector<const TunerSchema*>& tuner_schemas() {
   static const std::vector<const TunerSchema*> schemas{
@@ -78,16 +111,24 @@ const std::vector<const TunerSchema*>& tuner_schemas() {
   return schemas;
 }
 
+std::string no_such_tuner(std::string_view name, const std::vector<std::string_view>& names) {
+  const auto elsewhere = std::find_if(kElsewhere.begin(), kElsewhere.end(), [&](const auto& each) {
+    return each.first == lower_case(name);
+  });
+  if (elsewhere != kElsewhere.end())
+    return fmt::format("no such tuner, it is {}: {}", elsewhere->second, name);
+  if (const auto near = nearest_name(lower_case(name), names))
+    return fmt::format("no such tuner, did you mean {}?: {}", *near, name);
+  return fmt::format("no such tuner, there are {}: {}", fmt::join(names, ", "), name);
+}
+
 Result<const TunerSchema*> find_tuner_schema(std::string_view name) {
   std::vector<std::string_view> names;
   for (const auto* schema : tuner_schemas()) {
     if (schema->name == name) return schema;
     names.push_back(schema->name);
   }
-  const auto near = nearest_name(name, names);
-  return fail(ErrorCode::kInvalidArgument,
-              near ? fmt::format("no such tuner, did you mean {}?: {}", *near, name)
-                   : fmt::format("no such tuner, known are {}: {}", fmt::join(names, ", "), name));
+  return fail(ErrorCode::kInvalidArgument, no_such_tuner(name, names));
 }
 
 Result<const TunerSchema*> find_tuner_schema(const AdapterKind& kind) {

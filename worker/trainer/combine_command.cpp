@@ -19,10 +19,25 @@ namespace {
 /// A name that no source has.
 constexpr const char* kResult = "combined";
 
+/// What was asked for and the type does not look at.
+Status check_used(const tuners::Combination& how) {
+  const std::string& type = how.combination_type;
+  const bool svd = type.ends_with("svd");
+  const bool prunes = type != "svd" && type != "linear" && type != "cat";
+  const std::string_view unused = how.svd_rank && !svd     ? "--svd-rank"
+                                  : how.svd_clamp && !svd  ? "--svd-clamp"
+                                  : how.density && !prunes ? "--density"
+                                                           : "";
+  if (unused.empty()) return {};
+  return fail(ErrorCode::kInvalidArgument,
+              c10::str(std::string(unused), " has no use with --type ", type));
+}
+
 }  // namespace
 
 Status combine_adapters(const CombineRequest& request) {
   set_threads(1);
+  if (auto status = check_used(request.how); !status) return status;
   std::error_code error;
   if (std::filesystem::exists(request.output / tuners::kAdapterConfigFile, error)) {
     return fail(ErrorCode::kConflict,

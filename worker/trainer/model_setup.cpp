@@ -1,7 +1,10 @@
 #include "worker/trainer/model_setup.h"
 
+#include <c10/util/StringUtil.h>
+
 #include <map>
 
+#include "proto/log.h"
 #include "tuners/adapter_files.h"
 #include "tuners/full_adapter.h"
 #include "tuners/swift.h"
@@ -43,7 +46,10 @@ Result<std::unique_ptr<tuners::SwiftModel>> attach_adapters(models::Decoder& mod
                                                             const std::string& directory) {
   auto swift = std::make_unique<tuners::SwiftModel>(model);
   if (directory.empty()) return swift;
-  if (const auto names = add_adapters(*swift, directory, ""); !names) return fail(names.error());
+  const auto names = add_adapters(*swift, directory, "");
+  if (!names) return fail(names.error());
+  if (names->size() > 1)
+    log::info(c10::str("adapters that act together: ", c10::Join(", ", *names)));
   return swift;
 }
 

@@ -26,6 +26,7 @@
 #include "worker/trainer/model_setup.h"
 #include "worker/trainer/prompt_text.h"
 #include "worker/trainer/stop_signal.h"
+#include "worker/trainer/stored_tuners.h"
 #include "worker/trainer/trainer.h"
 
 namespace tunefleet::trainer {
@@ -53,8 +54,7 @@ Status check_world(const JobSpec& spec, const collective::Group& group) {
   const std::string wanted = range_text(spec.workers);
   return fail(
       ErrorCode::kInvalidArgument,
-      "the job wants workers: " + wanted + ", but " +
-          std::to_string(group.size()) +
+      "the job wants workers: " + wanted + ", but " + std::to_string(group.size()) +
           (group.size() == 1
                ? " rank was started; start it with mpirun -np " + std::to_string(spec.workers.min) +
                      ", through the service, or with --set workers=1"
@@ -91,6 +91,8 @@ Status attach(const JobSpec& spec, const std::optional<std::filesystem::path>& r
   if (!tuners) return fail(tuners.error());
   if (resume && !full) {
     if (auto status = tuners::Swift::from_pretrained(swift, *resume); !status) return status;
+    if (auto status = check_stored_tuners(spec, *tuners, swift, "resume_from_checkpoint"); !status)
+      return status;
     std::erase_if(*tuners, [&](const auto& each) {
       return !spec.neftune_noise_alpha || each.first != "neftune" ||
              swift.find_adapter(each.first) != nullptr;
@@ -101,6 +103,7 @@ Status attach(const JobSpec& spec, const std::optional<std::filesystem::path>& r
     if (auto status = tuners::Swift::from_pretrained(swift, adapter); !status)
       return fail("adapters", status.error());
   }
+  if (auto status = check_started_tuners(spec, facts, swift); !status) return status;
   return add_tuners(*tuners, model_directory, swift);
 }
 
@@ -115,6 +118,8 @@ Result<nlohmann::json> train(Run& run, const std::filesystem::path& model_direct
     auto found = find_checkpoint(*run.spec.resume_from_checkpoint, run.output);
     if (!found) return fail(found.error());
     resume = *found;
+    if (auto status = check_base_of_checkpoint(*resume, run.spec, model_directory); !status)
+      return fail(status.error());
   }
   tuners::SwiftModel swift(**model, static_cast<uint64_t>(run.spec.seed));
   const auto data = load_training_data(run.spec, model_directory, (*model)->config());

@@ -28,6 +28,7 @@ namespace {
 using nlohmann::json;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::SizeIs;
 
 struct Outcome {
@@ -210,6 +211,13 @@ TEST_F(AdaptersCommand, TellsWhatAnAdapterHolds) {
                           HasSubstr("r=4"), HasSubstr("model.layers.*.q_proj.lora_A")));
   EXPECT_THAT(page, HasSubstr("x2"));
   EXPECT_THAT(adapters({"inspect", folder, "--all"}).out, HasSubstr("model.layers.1.q_proj"));
+}
+
+TEST_F(AdaptersCommand, MissingWeightsAreNoPickledOnes) {
+  const auto folder = directory_ / "checkpoint-9";
+  std::filesystem::remove(folder / "default/adapter_model.safetensors");
+  EXPECT_THAT(adapters({"inspect", folder.string()}).out,
+              AllOf(HasSubstr("no file of weights here"), Not(HasSubstr("pickled"))));
 }
 
 TEST_F(AdaptersCommand, SaysWhyThereIsNothing) {
