@@ -10,8 +10,8 @@ void into_group(const Groups& groups, int64_t group, const at::Tensor& from, boo
   groups.for_blocks(group, [&](int64_t block, int64_t place) {
     const float* own = all + (shared ? 0 : block) * b * b;
     for (int64_t i = 0; i < b; ++i) {
-      for (int64_t c = 0; c < b; ++c)
-        matrix[place + (transposed ? c * w + i : i * w + c)] = own[i * b + c];
+      if (!transposed) std::copy_n(own + i * b, b, matrix + place + i * w);
+      for (int64_t c = 0; transposed && c < b; ++c) matrix[place + i * w + c] = own[c * b + i];
     }
   });
 }

@@ -12,46 +12,59 @@
 namespace tunefleet::tuners {
 namespace {
 
-/// The matrices of a series, by Horner's scheme: sum = Q A_1, A_k = c_k I + Q A_(k + 1),
-/// A_K = c_K I.
+/// The matrices of a series, two powers at a time: sum = S_1, S_m = L_m + Q^2 S_(m + 1) with
+/// L_m = c_(2m - 1) Q + c_(2m) Q^2, the last one alone.
 class Series {
  public:
   Series(const Groups& groups, int64_t group, const at::Tensor& entries,
          const std::vector<double>& factors, Rooms& rooms)
-      : w_(groups.w), size_(w_ * w_), q_(rooms.take(size_)) {
+      : factors_(factors), w_(groups.w), size_(w_ * w_), q_(rooms.take(size_)) {
     fill(groups, group, entries);
-    const auto last = static_cast<float>(factors.back());
-    float* sum = rooms.take(size_);
-    for (int64_t i = 0; i < size_; ++i) sum[i] = last * q_[i];
-    for (size_t k = factors.size() - 1; k > 0; --k) {
-      for (int64_t i = 0; i < w_; ++i) sum[i * (w_ + 1)] += static_cast<float>(factors[k - 1]);
-      inner_.push_back(sum);
-      sum = rooms.take(size_);
-      product(q_, inner_.back(), sum);
-    }
-    sum_ = sum;
+    q2_ = rooms.take(size_);
+    product(q_, q_, q2_);
+    sums_.resize(pairs());
+    for (size_t m = pairs(); m > 1; --m) form(m, rooms);
   }
 
   /// How many numbers of a room one takes.
   static int64_t room(const Groups& groups, const std::vector<double>& factors) {
-    return groups.w * groups.w * (static_cast<int64_t>(factors.size()) + 1);
+    return groups.w * groups.w * (static_cast<int64_t>(factors.size()) / 2 + 3);
   }
 
-  const float* sum() const { return sum_; }
+  const float* sum(Rooms& rooms) {
+    form(1, rooms);
+    return sums_[0];
+  }
 
-  /// The transposed gradient of Q, added to `dq`, from that of the sum in `grad`, which is used up
-  /// as is `other`.
-  void backward(float last, float* grad, float* other, float* dq) const {
-    for (auto a = inner_.rbegin(); a != inner_.rend(); ++a) {
-      product(*a, grad, dq);
+  /// What is added to dq has the gradient of the entry in row i and column c as its difference of
+  /// (c, i) and (i, c). From the transposed gradient of the sum in `grad`, which is used up as are
+  /// `other` and `dq2`; this and dq are zero before.
+  void backward(float* grad, float* other, float* dq2, float* dq) const {
+    for (size_t m = 1; m <= pairs(); ++m) {
+      for (int64_t i = 0; i < size_; ++i) {
+        dq[i] += factor(2 * m - 1) * grad[i];
+        dq2[i] += factor(2 * m) * grad[i];
+      }
+      if (m == pairs()) break;
+      product(sums_[m], grad, dq2);
       std::fill(other, other + size_, 0.0F);
-      product(grad, q_, other);
+      product(grad, q2_, other);  // Q^2 is its own transpose
       std::swap(grad, other);
     }
-    for (int64_t i = 0; i < size_; ++i) dq[i] += last * grad[i];
+    // H of Q^2 gives H Q^T + Q^T H; less its transpose that is T^T - T for T = (H + H^T) Q.
+    for (int64_t i = 0; i < w_; ++i) {
+      for (int64_t c = 0; c < w_; ++c) other[i * w_ + c] = dq2[i * w_ + c] + dq2[c * w_ + i];
+    }
+    product(other, q_, dq);
   }
 
  private:
+  size_t pairs() const { return (factors_.size() + 1) / 2; }
+  /// Of the power k.
+  float factor(size_t k) const {
+    return k > factors_.size() ? 0.0F : static_cast<float>(factors_[k - 1]);
+  }
+
   void fill(const Groups& groups, int64_t group, const at::Tensor& entries) {
     groups.for_blocks(group, [&](int64_t block, int64_t place) {
       const float* entry = entries.const_data_ptr<float>() + block * entries.size(1);
@@ -64,15 +77,24 @@ class Series {
     });
   }
 
+  /// S_m from S_(m + 1).
+  void form(size_t m, Rooms& rooms) {
+    float* sum = rooms.take(size_);
+    const float odd = factor(2 * m - 1), even = factor(2 * m);
+    for (int64_t i = 0; i < size_; ++i) sum[i] = odd * q_[i] + even * q2_[i];
+    if (m < pairs()) product(q2_, sums_[m], sum);
+    sums_[m - 1] = sum;
+  }
+
   /// to += left right.
   void product(const float* left, const float* right, float* to) const {
     loops::rows_product({left, w_}, right, w_, w_, {to, w_}, {to, w_});
   }
 
+  const std::vector<double>& factors_;
   int64_t w_, size_;
-  float* q_;
-  std::vector<const float*> inner_;  ///< A_(K - 1) … A_1.
-  const float* sum_ = nullptr;
+  float *q_, *q2_ = nullptr;
+  std::vector<const float*> sums_;  ///< S_1 …
 };
 
 }  // namespace
@@ -85,7 +107,8 @@ at::Tensor skew_series(const at::Tensor& entries, int64_t b, const std::vector<d
   float* to = sums.mutable_data_ptr<float>();
   over_groups(groups, 1, [&](int64_t group, int64_t) {
     Rooms rooms(Series::room(groups, factors));
-    out_of_group(groups, group, Series(groups, group, values, factors, rooms).sum(), to);
+    Series series(groups, group, values, factors, rooms);
+    out_of_group(groups, group, series.sum(rooms), to);
   });
   return sums;
 }
@@ -99,16 +122,17 @@ at::Tensor skew_series_backward(const at::Tensor& entries, int64_t b,
   float* to = out.mutable_data_ptr<float>();
   const int64_t w = groups.w;
   over_groups(groups, 1, [&](int64_t group, int64_t) {
-    Rooms rooms(Series::room(groups, factors) + 3 * w * w);
+    Rooms rooms(Series::room(groups, factors) + 4 * w * w);
     const Series series(groups, group, values, factors, rooms);
-    float *turned = rooms.take(w * w), *other = rooms.take(w * w), *dq = rooms.take(w * w);
+    float *turned = rooms.take(w * w), *other = rooms.take(w * w), *dq2 = rooms.take(w * w),
+          *dq = rooms.take(w * w);
     into_group(groups, group, grads, true, turned);
-    series.backward(static_cast<float>(factors.back()), turned, other, dq);
+    series.backward(turned, other, dq2, dq);
     groups.for_blocks(group, [&](int64_t block, int64_t place) {
       float* entry = to + block * values.size(1);
       for (int64_t i = 0; i < b; ++i) {
         for (int64_t c = i + 1; c < b; ++c)
-          *entry++ = dq[place + c * w + i] - dq[place + i * w + c];  // dq is transposed
+          *entry++ = dq[place + c * w + i] - dq[place + i * w + c];
       }
     });
   });
