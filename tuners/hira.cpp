@@ -1,83 +1,19 @@
 #include "tuners/hira.h"
 
-#include <ATen/Parallel.h>
-#include <ATen/core/grad_mode.h>
-#include <ATen/ops/addcmul.h>
-#include <ATen/ops/empty_like.h>
 #include <ATen/ops/matmul.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
-#include <ATen/ops/zeros_like.h>
-
-#include <algorithm>
-#include <utility>
 
 #include "tuners/initial_values.h"
+#include "tuners/maps/hadamard_map.h"
 
 namespace tunefleet::tuners {
-namespace {
-
-constexpr int64_t kRows = 32;  ///< Of the weight that are worked on while they are in the cache.
-
-/// Calls work(first row, rows) for blocks of rows, on all threads.
-template <typename Work>
-void over_rows(const at::Tensor& matrix, const Work& work) {
-  const int64_t rows = matrix.size(0), blocks = (rows + kRows - 1) / kRows;
-  at::parallel_for(0, blocks, 1, [&](int64_t from, int64_t to) {
-    const at::NoGradGuard no_grad;  // a thread's own setting
-    for (int64_t i = from; i < to; ++i) work(i * kRows, std::min(kRows, rows - i * kRows));
-  });
-}
-
-/// W o (B A) for values A [r, in] and B [out, r].
-class HadamardMap : public WeightMap {
- public:
-  explicit HadamardMap(at::Tensor base) : base_(std::move(base)) {}
-
-  at::Tensor added_to(const at::Tensor& weight, const Tensors& values) const override {
-    const auto a = values[0].detach(), b = values[1].detach();
-    auto sum = at::empty_like(weight);
-    over_rows(weight, [&](int64_t first, int64_t count) {
-      auto part = sum.narrow(0, first, count);
-      const auto factors = b.narrow(0, first, count).matmul(a);
-      at::addcmul_out(part, weight.narrow(0, first, count), factors, base_.narrow(0, first, count));
-    });
-    return sum;
-  }
-
-  Tensors gradients(const at::Tensor& grad, const Tensors& values) const override {
-    const auto a = values[0].detach(), b = values[1].detach();
-    const auto db = at::empty_like(b);
-    // One part for each thread, added up in order: the same digits every time.
-    Tensors parts(static_cast<size_t>(at::get_num_threads()));
-    over_rows(grad, [&](int64_t first, int64_t count) {
-      const auto factors =
-          grad.narrow(0, first, count).mul(base_.narrow(0, first, count));  // d(B A)
-      auto rows = db.narrow(0, first, count);
-      at::mm_out(rows, factors, a.t());
-      auto& da = parts[static_cast<size_t>(at::get_thread_num())];
-      if (!da.defined()) da = at::zeros_like(a);
-      da.addmm_(b.narrow(0, first, count).t(), factors);
-    });
-    auto da = at::zeros_like(a);
-    for (const auto& part : parts) {
-      if (part.defined()) da.add_(part);
-    }
-    return {da, db};
-  }
-
- private:
-  at::Tensor base_;
-};
-
-}  // namespace
 
 HiraLinear::HiraLinear(const LinearSite& site, const std::string& adapter_name,
                        const HiraOptions& options, uint64_t seed)
     : dropout_(options.hira_dropout),
       stream_(stream_id(site.path + ".hira_dropout." + adapter_name)),
       base_(site.weight.base),
-      map_(std::make_shared<HadamardMap>(site.weight.base)) {
+      map_(hadamard_map(site.weight.base)) {
   const int64_t in = site.in_features(), out = site.out_features();
   const int64_t r = rank_of(options, site.path);
   const RandomStream for_a(seed, stream_id(site.path + ".hira_A." + adapter_name));

@@ -47,8 +47,8 @@ void OftLinear::constrain() const {
 
 at::Tensor OftLinear::rotation() const {
   if (coft_) constrain();
-  const auto q = skew_symmetric(entries_, block_size_);
-  return series_ ? cayley_neumann(q, terms_) : cayley(q);
+  return series_ ? skew_cayley_neumann(entries_, block_size_, terms_)
+                 : cayley(skew_symmetric(entries_, block_size_));
 }
 
 at::Tensor OftLinear::forward(const at::Tensor& x, const LinearNext& next,

@@ -1,12 +1,12 @@
 #include "tuners/road.h"
 
-#include <ATen/ops/addcmul.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 #include <c10/util/StringUtil.h>
 
 #include "tuners/initial_values.h"
+#include "tuners/maps/pair_mix.h"
 
 namespace tunefleet::tuners {
 
@@ -44,10 +44,8 @@ at::Tensor RoadLinear::rotated(const at::Tensor& z) const {
     across = alpha.mul(theta.sin()).view({-1, rows, half});
   }
   const at::Tensor first = across.select(1, 0).neg(), second = across.select(1, across.size(1) - 1);
-  const at::Tensor pairs = z.to(at::kFloat).reshape({z.size(0), -1, 2, half});
-  return at::addcmul(pairs.mul(along), pairs.flip(2), at::stack({first, second}, 1))
-      .view(z.sizes())
-      .to(z.scalar_type());
+  const at::Tensor both = at::stack({first, second}, 1);
+  return mix_pairs(z, along.expand_as(both).flatten(), both.flatten(), half);
 }
 
 at::Tensor RoadLinear::forward(const at::Tensor& x, const LinearNext& next,

@@ -13,6 +13,9 @@
 #include <utility>
 #include <vector>
 
+#include "tuners/maps/block_rotation.h"
+#include "tuners/maps/skew_series.h"
+
 namespace tunefleet::tuners {
 namespace {
 
@@ -75,6 +78,26 @@ class CayleyNeumann : public torch::autograd::Function<CayleyNeumann> {
   }
 };
 
+/// The series of the skew-symmetric matrices with these entries, by loops that keep no power.
+class SkewSeries : public torch::autograd::Function<SkewSeries> {
+ public:
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& entries, int64_t b,
+                            int64_t terms) {
+    ctx->save_for_backward({entries});
+    ctx->saved_data["b"] = b;
+    ctx->saved_data["terms"] = terms;
+    return skew_series(entries, b, series(terms));
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto factors = series(ctx->saved_data["terms"].toInt());
+    return {skew_series_backward(ctx->get_saved_variables()[0], ctx->saved_data["b"].toInt(),
+                                 factors, grads[0]),
+            {},
+            {}};
+  }
+};
+
 /// x d for every block: x [N, n b], d [n, b, b] or [1, b, b].
 at::Tensor blocks_product(const at::Tensor& x, const at::Tensor& d) {
   const int64_t b = d.size(1);
@@ -87,7 +110,8 @@ class RotateBlocks : public torch::autograd::Function<RotateBlocks> {
  public:
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& d) {
     const auto in = x.contiguous();
-    ctx->save_for_backward({in, d});
+    ctx->save_for_backward({d.requires_grad() ? in : at::Tensor(), d});
+    if (has_block_loops(in, d.size(1))) return blocks_rotated(in, d);
     return blocks_product(in, d.to(in.scalar_type())).add_(in);
   }
 
@@ -96,6 +120,11 @@ class RotateBlocks : public torch::autograd::Function<RotateBlocks> {
     const auto& x = saved[0];
     const auto& d = saved[1];
     const auto grad = grads[0].contiguous();
+    if (has_block_loops(grad, d.size(1))) {
+      auto [dx, dd] =
+          blocks_rotated_backward(x, d, grad, ctx->needs_input_grad(0), ctx->needs_input_grad(1));
+      return {std::move(dx), std::move(dd)};
+    }
     at::Tensor dx, dd;
     if (ctx->needs_input_grad(0)) {
       dx = blocks_product(grad, d.transpose(1, 2).to(grad.scalar_type())).add_(grad);
@@ -130,6 +159,12 @@ at::Tensor cayley(const at::Tensor& q) { return Cayley::apply(q); }
 
 at::Tensor cayley_neumann(const at::Tensor& q, int64_t terms) {
   return terms <= 1 ? q.mul(0.0) : CayleyNeumann::apply(q, terms);
+}
+
+at::Tensor skew_cayley_neumann(const at::Tensor& entries, int64_t b, int64_t terms) {
+  if (terms <= 1 || !has_block_loops(entries, b))
+    return cayley_neumann(skew_symmetric(entries, b), terms);
+  return SkewSeries::apply(entries, b, terms);
 }
 
 at::Tensor rotate_blocks(const at::Tensor& x, const at::Tensor& d) {

@@ -23,6 +23,10 @@ at::Tensor cayley(const at::Tensor& q);
 /// later have it (tuners/oft/layer.py).
 at::Tensor cayley_neumann(const at::Tensor& q, int64_t terms);
 
+/// cayley_neumann(skew_symmetric(entries, b), terms), on the CPU in one pass that keeps nothing but
+/// the entries.
+at::Tensor skew_cayley_neumann(const at::Tensor& entries, int64_t b, int64_t terms);
+
 /// x R for R = I + blockdiag(d_1 … d_n): x [N, n b] in any float dtype, d [n, b, b] float32, or
 /// [1, b, b] for all blocks. The sum is made in x's dtype from x itself and the small x d, so that
 /// bfloat16 does not round small angles away. A weight [out, n b] of a rotated input becomes W R^T:

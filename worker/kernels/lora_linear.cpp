@@ -107,6 +107,14 @@ bool keeps_weight(const Call::Layer& layer) {
                      [](const auto& part) { return part.map->is_kept(); });
 }
 
+/// Whether a backward pass reads x: with a frozen weight and no updates it does not.
+bool keeps_input(const Call& call, const variable_list& in) {
+  return std::any_of(call.layers.begin(), call.layers.end(), [&](const auto& layer) {
+    return in[layer.weight].requires_grad() || !layer.updates.empty() || !layer.mapped.empty() ||
+           !layer.weight_parts.empty();
+  });
+}
+
 /// One backward pass.
 class Backward {
  public:
@@ -131,7 +139,7 @@ class Backward {
 
  private:
   bool needs(size_t input) const { return ctx_->needs_input_grad(input); }
-  const at::Tensor& x() const { return saved_[0]; }
+  const at::Tensor& x() const { return saved_[0]; }  ///< Undefined where it is not read.
 
   void base(const Call::Layer& layer, const at::Tensor& dy, const at::Tensor& kept) {
     if (needs(0)) add_to_dx(matmul_nn(dy, kept.defined() ? kept : whole_weight(layer, saved_)));
@@ -181,9 +189,9 @@ class Backward {
 
   /// All g side by side, [N, R]: x and dx are met once for all of them.
   void without_dropout() {
-    const auto a = shared_a(call_, saved_, x().scalar_type());
-    if (!a.defined()) return;
     const auto& t = saved_[call_.inputs];
+    if (!t.defined()) return;
+    const auto a = shared_a(call_, saved_, x().scalar_type());
     const auto g = at::empty({x().size(0), a.size(0)}, x().options());
     bool any = false;
     int64_t column = 0;
@@ -248,6 +256,7 @@ class LoraLinears : public torch::autograd::Function<LoraLinears> {
         each.map->add_product(x, in[each.values], outputs.back());
     }
     variable_list saved = in;
+    if (!keeps_input(*call, in)) saved[0].reset();
     const auto a = shared_a(*call, in, dtype);
     saved.push_back(a.defined() ? x.matmul(a.t()) : at::Tensor());
     saved.insert(saved.end(), kept.begin(), kept.end());

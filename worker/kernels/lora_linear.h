@@ -21,10 +21,11 @@ struct LoraLayer {
 /// y = x W^T + b + sum_i scaling_i * (B_i(A_i(dropout_i(x))) + bias_i), as one autograd node.
 /// Mapped updates add x U_j^T; W is the weight with its updates, W + sum D_k.
 ///
-/// x [N, in]; y [N, out]. Only x and the r-wide A_i x are kept for backward; a sum of weights is
-/// formed again there. dX = dY W + sum g_i A_i + sum dY U_j goes into one buffer, and is left out
-/// where x needs no gradient; dropout masks are drawn again instead of stored. Gradients: dB = s
-/// dY^T t, g = s dY B, dA = g^T x (Hu et al. 2021, eq. 3, by hand).
+/// x [N, in]; y [N, out]. Only x and the r-wide A_i x are kept for backward, x not where the weight
+/// is frozen and has no updates; a sum of weights is formed again there. dX = dY W + sum g_i A_i +
+/// sum dY U_j goes into one buffer, and is left out where x needs no gradient; dropout masks are
+/// drawn again instead of stored. Gradients: dB = s dY^T t, g = s dY B, dA = g^T x (Hu et al. 2021,
+/// eq. 3, by hand).
 at::Tensor lora_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                        std::vector<tuners::LowRankUpdate> updates,
                        const tuners::ForwardContext& context);

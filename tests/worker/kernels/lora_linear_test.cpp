@@ -99,5 +99,18 @@ TEST(LoraLinearLawTest, TrainedWeightGetsItsGradient) {
   expect_close(weight.grad(), x.sum(0).expand({6, 8}), 1e-5, "dweight");
 }
 
+TEST(LoraLinearLawTest, AFrozenLayerWithoutUpdatesKeepsNoInput) {
+  const auto weight = at::randn({6, 8}), a = draw({2, 8}, at::kFloat), b = draw({6, 2}, at::kFloat);
+  for (const bool updated : {false, true}) {
+    auto x = draw({9, 8}, at::kFloat).mul(2.0);
+    const auto before = x.use_count();
+    std::vector<tuners::LowRankUpdate> updates;
+    if (updated) updates.push_back({a, b, 2.0, 0.0, 1});
+    const auto y = lora_linear(x, weight, {}, updates, {});
+    EXPECT_EQ(x.use_count() > before, updated);
+    y.sum().backward();
+  }
+}
+
 }  // namespace
 }  // namespace tunefleet::kernels
