@@ -1,10 +1,12 @@
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <stdexcept>
 
 #include "tests/tuners/ms_swift_case.h"
 #include "tuners/quantization/int8_weight.h"
+#include "tuners/random.h"
 
 namespace tunefleet::tuners {
 namespace {
@@ -63,6 +65,73 @@ INSTANTIATE_TEST_SUITE_P(Bits, GroupSizes,
 TEST(GroupQuantization, BitsThatDoNotFitAByteAreRefused) {
   EXPECT_THROW(quantize_groups(at::ones({4}), 9, 2), std::invalid_argument);
   EXPECT_THROW(quantize_groups(at::ones({4}), 8, 0), std::invalid_argument);
+}
+
+/// The formula in torch's operations: codes, [n] as float.
+at::Tensor plain_codes(const at::Tensor& flat, int64_t bits, int64_t group,
+                       const at::Tensor& draws) {
+  std::vector<at::Tensor> parts;
+  const double top = static_cast<double>((1 << bits) - 1);
+  for (int64_t from = 0; from < flat.numel(); from += group) {
+    const auto x = flat.narrow(0, from, std::min(group, flat.numel() - from));
+    const auto scale = (x.max() - x.min()).clamp_min(1e-5) / top;
+    const auto zero = (x.min() / scale).round().neg().clamp(0, top);
+    const auto exact = x / scale;
+    const auto cut = exact - exact.floor();
+    const auto codes =
+        draws.defined() ? exact.floor() + draws.narrow(0, from, x.numel()).lt(cut) : exact.round();
+    parts.push_back((codes + zero).clamp(0, top));
+  }
+  return at::cat(parts);
+}
+
+/// Number i has 24 bits of the hash of (key, i / 2).
+at::Tensor plain_draws(int64_t count, uint64_t key) {
+  auto draws = at::empty({count}, at::kFloat);
+  for (int64_t i = 0; i < count; ++i) {
+    const uint64_t bits = mix(key, static_cast<uint64_t>(i / 2));
+    draws[i] = static_cast<double>(i % 2 == 0 ? bits >> 40 : (bits >> 16) & 0xFFFFFF) * 0x1.0p-24;
+  }
+  return draws;
+}
+
+TEST(GroupQuantization, CodesAreTheFormulas) {
+  for (const int64_t count : {1, 15, 1000, 70'000}) {
+    at::manual_seed(count);
+    for (const auto& value : {at::randn({count}), at::rand({count}) + 7.0, at::zeros({count}),
+                              at::full({count}, -1e6), at::randn({count}) * 1e-7}) {
+      const auto draws = at::rand({count});
+      for (const int64_t group : {256, 33}) {
+        const auto nearest = quantize_groups(value, 8, group);
+        EXPECT_TRUE(at::equal(nearest.codes.to(at::kFloat), plain_codes(value, 8, group, {})));
+        const auto drawn = quantize_groups(value, 8, group, draws);
+        EXPECT_TRUE(at::equal(drawn.codes.to(at::kFloat), plain_codes(value, 8, group, draws)));
+        const auto scale = nearest.scales.repeat_interleave(group).narrow(0, 0, count);
+        const auto zero = nearest.zeros.to(at::kFloat).repeat_interleave(group).narrow(0, 0, count);
+        EXPECT_TRUE(at::equal(dequantize(nearest, at::kFloat),
+                              (nearest.codes.to(at::kFloat) - zero) * scale));
+      }
+    }
+  }
+}
+
+TEST(GroupQuantization, DrawsAreOfAKeyAndAPlaceAlone) {
+  const int threads = at::get_num_threads();
+  for (const int64_t group : {256, 33}) {
+    at::manual_seed(group);
+    const auto value = at::randn({40'001});
+    const auto wanted = quantize_groups(value, 8, group, plain_draws(value.numel(), 99));
+    for (const int count : {1, 2, 3}) {
+      at::set_num_threads(count);
+      auto groups = quantize_groups(at::zeros_like(value), 8, group);
+      requantize(value, 99, groups);
+      EXPECT_TRUE(at::equal(groups.codes, wanted.codes)) << group << " with " << count;
+      EXPECT_TRUE(at::equal(groups.scales, wanted.scales) && at::equal(groups.zeros, wanted.zeros));
+    }
+  }
+  at::set_num_threads(threads);
+  auto other = quantize_groups(at::zeros({8}), 8, 8);
+  EXPECT_THROW(requantize(at::zeros({9}), 1, other), c10::Error);
 }
 
 TEST(Int8Weight, TakesAQuarterOfFloat32AndHalfOfBfloat16) {

@@ -29,6 +29,11 @@ struct QuantizedGroups {
 QuantizedGroups quantize_groups(const at::Tensor& value, int64_t bits, int64_t group,
                                 const at::Tensor& draws = {});
 
+/// The same into `groups`, made of a tensor of value's shape before, with stochastic rounding whose
+/// draws depend on `key` and a number's place alone (place i has 24 bits of the hash of (key,
+/// i / 2)): with any number of threads the same.
+void requantize(const at::Tensor& value, uint64_t key, QuantizedGroups& groups);
+
 /// The numbers again, [shape] in `dtype`.
 at::Tensor dequantize(const QuantizedGroups& groups, at::ScalarType dtype);
 

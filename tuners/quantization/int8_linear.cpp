@@ -5,6 +5,8 @@
 
 #include <utility>
 
+#include "tuners/gradient_place.h"
+
 namespace tunefleet::tuners {
 namespace {
 
@@ -21,9 +23,8 @@ class Int8Linear : public torch::autograd::Function<Int8Linear> {
  public:
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& stand_in,
                             at::TensorList bias, const c10::intrusive_ptr<Holder>& holder) {
-    ctx->save_for_backward({x});
+    ctx->save_for_backward({x, stand_in});
     ctx->saved_data["holder"] = c10::IValue::make_capsule(holder);
-    ctx->saved_data["dtype"] = static_cast<int64_t>(stand_in.scalar_type());
     ctx->saved_data["bias"] = !bias.empty();
     const auto weight = holder->weight->read(x.scalar_type());
     return bias.empty() ? at::linear(x, weight) : at::linear(x, weight, bias.front());
@@ -32,13 +33,17 @@ class Int8Linear : public torch::autograd::Function<Int8Linear> {
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto holder =
         c10::static_intrusive_pointer_cast<Holder>(ctx->saved_data["holder"].toCapsule());
-    const auto x = ctx->get_saved_variables()[0];
-    const auto dtype = static_cast<at::ScalarType>(ctx->saved_data["dtype"].toInt());
+    const auto saved = ctx->get_saved_variables();
+    const auto &x = saved[0], &stand_in = saved[1];
     const auto& dy = grads[0];
     const bool has_bias = ctx->saved_data["bias"].toBool();
     variable_list out(has_bias ? 4 : 3);
     if (ctx->needs_input_grad(0)) out[0] = dy.matmul(holder->weight->read(dy.scalar_type()));
-    if (ctx->needs_input_grad(1)) out[1] = dy.t().matmul(x).to(dtype);
+    if (ctx->needs_input_grad(1)) {
+      const auto dtype = stand_in.scalar_type();
+      out[1] =
+          dtype == x.scalar_type() ? weight_gradient(stand_in, dy, x) : dy.t().matmul(x).to(dtype);
+    }
     if (has_bias && ctx->needs_input_grad(2)) out[2] = dy.sum(0);
     return out;
   }

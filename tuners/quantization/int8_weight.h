@@ -40,8 +40,6 @@ class Int8Weight {
   at::Tensor stand_in() const { return stand_in_; }
 
  private:
-  void take(const QuantizedGroups& next);
-
   QuantizedGroups groups_;
   at::ScalarType dtype_;
   at::Tensor stand_in_;

@@ -10,6 +10,7 @@
 #include <memory>
 #include <utility>
 
+#include "tuners/gradient_place.h"
 #include "worker/kernels/dropout.h"
 #include "worker/kernels/gemm.h"
 
@@ -163,6 +164,10 @@ class Backward {
       for (size_t i = 0; i < part.count; ++i) any |= needs(part.values + i);
     }
     if (!any) return;
+    if (layer.weight_parts.empty()) {
+      out_[layer.weight] = tuners::weight_gradient(saved_[layer.weight], dy, x());
+      return;
+    }
     const auto grad = dy.t().matmul(x());
     if (needs(layer.weight)) out_[layer.weight] = grad;
     for (const auto& part : layer.weight_parts) {

@@ -1,6 +1,5 @@
 #include "worker/models/decoder.h"
 
-#include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
@@ -11,6 +10,7 @@
 
 #include "worker/kernels/attention.h"
 #include "worker/kernels/dropout.h"
+#include "worker/kernels/embedding.h"
 #include "worker/kernels/linear_token_losses.h"
 #include "worker/kernels/norm.h"
 #include "worker/kernels/rope.h"
@@ -145,7 +145,7 @@ Decoder::Pass Decoder::make_pass(const TokenBatch& batch, const tuners::ForwardC
 
 at::Tensor Decoder::embed(const TokenBatch& batch, Pass& pass, VirtualTokens& prompt) const {
   const auto table = [&](const at::Tensor& ids) {
-    return at::embedding(embed_tokens_.weight.value(), ids);
+    return kernels::embedding(embed_tokens_.weight.value(), ids);
   };
   auto x = run_tuners(embed_tokens_.tuners, index_tensor(batch.input_ids, device()), table,
                       pass.context);

@@ -8,8 +8,12 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <limits>
 #include <utility>
+
+#include "worker/trainer/update_loops.h"
 
 namespace tunefleet::trainer {
 namespace {
@@ -41,9 +45,47 @@ at::Tensor tensor_of(const std::vector<float>& values) {
 
 }  // namespace
 
+/// The values, and where a number lies among the middles between two of them.
+struct Dynamic8Bit::Tree {
+  using Buckets = loops::Buckets;
+  std::vector<float> values, boundaries;
+  std::vector<int32_t> below;
+
+  explicit Tree(bool is_signed) : values(dynamic_values(is_signed)) {
+    for (size_t i = 0; i + 1 < values.size(); ++i)
+      boundaries.push_back((values[i + 1] + values[i]) * 0.5F);
+    boundaries.push_back(std::numeric_limits<float>::infinity());
+    for (const float sign : {1.0F, -1.0F}) {
+      for (int32_t bucket = Buckets::kFirst; bucket <= Buckets::kLast; ++bucket) {
+        // The first bucket holds all that is smaller, the last 1 alone.
+        const float from = bucket == Buckets::kFirst ? 0.0F : first_of(bucket);
+        const float to = std::nextafter(first_of(bucket + 1), 0.0F);
+        below.push_back(count_below(sign > 0.0F ? from : -to));
+        const int32_t most = count_below(sign > 0.0F ? to : -from);
+        TORCH_CHECK(most - below.back() <= 1, "more than one boundary in a bucket: ", most, " and ",
+                    below.back());
+      }
+    }
+  }
+
+  static float first_of(int32_t bucket) {
+    return std::bit_cast<float>(bucket << Buckets::kDropped);
+  }
+  int32_t count_below(float x) const {
+    return static_cast<int32_t>(std::lower_bound(boundaries.begin(), boundaries.end(), x) -
+                                boundaries.begin());
+  }
+  Buckets buckets() const { return {.below = below.data(), .boundaries = boundaries.data()}; }
+
+  static const Tree& of(bool is_signed) {
+    static const Tree with_sign(true), without(false);
+    return is_signed ? with_sign : without;
+  }
+};
+
 Dynamic8Bit::Dynamic8Bit(at::IntArrayRef shape, at::Device device, bool is_signed)
-    : shape_(shape.vec()) {
-  const auto values = dynamic_values(is_signed);
+    : tree_(Tree::of(is_signed)), shape_(shape.vec()) {
+  const auto& values = tree_.values;
   const auto zero = std::find(values.begin(), values.end(), 0.0F) - values.begin();
   values_ = tensor_of(values).to(device);
   boundaries_ = values_.slice(0, 1).add(values_.slice(0, 0, -1)).mul_(0.5);
@@ -74,6 +116,21 @@ void Dynamic8Bit::write(const at::Tensor& value) {
   largest_.copy_(blocks.abs().amax(1));
   const auto parts = blocks.div(largest_.clamp_min(1e-38F).unsqueeze(1));
   codes_.copy_(at::bucketize(parts.view(-1).narrow(0, 0, count), boundaries_, /*out_int32=*/true));
+}
+
+void Dynamic8Bit::Blocks::read(int64_t b, int64_t count, float* numbers) const {
+  loops::read_codes(codes + b * kBlock, count, tree->values.data(), largest[b], numbers);
+}
+
+void Dynamic8Bit::Blocks::write(int64_t b, int64_t count, const float* numbers) const {
+  largest[b] = loops::largest(numbers, count);
+  loops::write_codes(numbers, count, tree->buckets(), largest[b], codes + b * kBlock);
+}
+
+Dynamic8Bit::Blocks Dynamic8Bit::blocks() {
+  return {.tree = &tree_,
+          .codes = codes_.mutable_data_ptr<uint8_t>(),
+          .largest = largest_.mutable_data_ptr<float>()};
 }
 
 void Dynamic8Bit::load(at::Tensor codes, at::Tensor largest) {

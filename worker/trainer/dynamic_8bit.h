@@ -25,7 +25,20 @@ class Dynamic8Bit {
   /// Takes saved tensors over.
   void load(at::Tensor codes, at::Tensor largest);
 
+  struct Tree;
+  /// Block by block on the CPU, from any thread; a view, which the state outlives.
+  struct Blocks {
+    const Tree* tree;
+    uint8_t* codes;
+    float* largest;
+    /// Block b, the first `count` numbers of it.
+    void read(int64_t b, int64_t count, float* numbers) const;
+    void write(int64_t b, int64_t count, const float* numbers) const;
+  };
+  Blocks blocks();
+
  private:
+  const Tree& tree_;  ///< Of the process, for the CPU's loops.
   std::vector<int64_t> shape_;
   at::Tensor values_;      ///< float32 [256], ascending.
   at::Tensor boundaries_;  ///< float32 [255], half-way between two values.

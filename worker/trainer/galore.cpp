@@ -50,17 +50,16 @@ void Galore::update(Slot& slot, double learning_rate) {
   const at::NoGradGuard no_grad;
   const auto& entry = slot.entry;
   const auto& gradient = entry.tensor.grad();
-  auto low =
-      slot.projector ? slot.projector->project(gradient, slot.steps) : gradient.to(at::kFloat);
-  ++slot.steps;
-  auto direction = slot.rule->direction(low, slot.steps);
-  if (slot.projector) direction = slot.projector->project_back(direction);
   const double lr = learning_rate * slot.lr_scale;
+  const StepSize size{.rate = lr, .kept = 1.0 - lr * slot.weight_decay};
   auto value = entry.int8 ? entry.int8->read(at::kFloat) : entry.tensor;
-  const double kept = 1.0 - lr * slot.weight_decay;
-  if (slot.rule->decays_first()) value.mul_(kept);
-  value.add_(direction, -lr);
-  if (!slot.rule->decays_first()) value.mul_(kept);
+  if (slot.projector) {
+    const auto low = slot.projector->project(gradient, slot.steps++);
+    slot.projector->move_back(value, slot.rule->direction(low, slot.steps), size,
+                              slot.rule->decays_first());
+  } else {
+    slot.rule->move(value, gradient.to(at::kFloat), ++slot.steps, size);
+  }
   if (!entry.int8) return;
   const uint64_t stream = tuners::stream_id(entry.path + ".rounding");
   entry.int8->write(

@@ -102,6 +102,23 @@ at::Tensor GaloreProjector::project_back(const at::Tensor& low) const {
   return full.mul(options_.scale);
 }
 
+void GaloreProjector::move_back(at::Tensor& value, const at::Tensor& low, const StepSize& size,
+                                bool decays_first) const {
+  const at::NoGradGuard no_grad;
+  if (value.scalar_type() != at::kFloat)
+    return move_along(value, project_back(low), size, decays_first);
+  if (decays_first && size.kept != 1.0) value.mul_(size.kept);
+  const auto half = left_ && right_ ? plain(*left_).matmul(low) : low;
+  const double factor = -size.rate * options_.scale;
+  // The product is added where it belongs: no matrix of the weight's size between.
+  if (right_) {
+    value.addmm_(half, plain(*right_), 1.0, factor);
+  } else {
+    value.addmm_(plain(*left_), half, 1.0, factor);
+  }
+  if (!decays_first && size.kept != 1.0) value.mul_(size.kept);
+}
+
 void GaloreProjector::search(const at::Tensor& gradient, int64_t step) {
   ++searches_;
   const auto wide = gradient.to(at::kFloat);

@@ -11,6 +11,7 @@
 #include "tuners/quantization/group_quantization.h"
 #include "worker/trainer/optimizer.h"
 #include "worker/trainer/saved_state.h"
+#include "worker/trainer/update_rule.h"
 
 namespace tunefleet::trainer {
 
@@ -51,6 +52,9 @@ class GaloreProjector {
   at::Tensor project(const at::Tensor& gradient, int64_t step);
   /// A direction of the subspace as one of the matrix, scaled: [m, n] float32.
   at::Tensor project_back(const at::Tensor& low) const;
+  /// Moves `value` [m, n] along that direction, as move_along() does.
+  void move_back(at::Tensor& value, const at::Tensor& low, const StepSize& size,
+                 bool decays_first) const;
 
   /// The shape of a projected gradient of shape [m, n].
   std::vector<int64_t> low_shape(at::IntArrayRef shape) const;

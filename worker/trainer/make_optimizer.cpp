@@ -59,9 +59,10 @@ std::set<std::string> projected_paths(const tuners::SwiftModel& model, const Job
                               c10::str(c10::Join(", ", targets)));
 }
 
-/// An optimizer that works a tensor at a time leaves a gap of each tensor's size between what it
-/// keeps, and glibc before 2.38 takes an aligned block from no gap of just its size: the gaps would
-/// add up to a float32 copy of the model and more. Blocks from here on go back to the system.
+/// Adafactor works a tensor at a time on what it forms anew, and leaves a gap of each tensor's size
+/// between what it keeps, and glibc before 2.38 takes an aligned block from no gap of just its
+/// size: the gaps would add up to a float32 copy of the model and more. Blocks from here on go back
+/// to the system.
 void return_large_blocks() {
 #ifdef M_MMAP_THRESHOLD
   constexpr int kLarge = 1 << 20;  // bytes
@@ -87,7 +88,7 @@ std::unique_ptr<Optimizer> make_optimizer(const tuners::SwiftModel& model, const
     return std::make_unique<AdamW>(
         groups, AdamWOptions{spec.adam_beta1, spec.adam_beta2, spec.adam_epsilon});
   }
-  return_large_blocks();
+  if (spec.optim == "adafactor") return_large_blocks();
   auto paths = projected_paths(model, spec);
   return std::make_unique<Galore>(
       groups, Galore::Options{

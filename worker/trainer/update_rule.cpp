@@ -1,20 +1,41 @@
 #include "worker/trainer/update_rule.h"
 
-#include <ATen/ops/scalar_tensor.h>
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cmath>
 #include <optional>
 
-#include "worker/kernels/flat_norm.h"
+#include "worker/trainer/adafactor_rule.h"
 #include "worker/trainer/dynamic_8bit.h"
+#include "worker/trainer/update_loops.h"
 
 namespace tunefleet::trainer {
 namespace {
 
+constexpr int64_t kGrain = int64_t{1} << 14;  ///< Numbers of a thread at least.
+
 double remaining(double beta, int64_t step) {
   return 1.0 - std::pow(beta, static_cast<double>(step));
+}
+
+/// Whether the loops on plain memory take it.
+bool has_loop(const at::Tensor& t) {
+  return t.is_cpu() && t.scalar_type() == at::kFloat && t.is_contiguous();
+}
+
+loops::Adam adam_of(const RuleOptions& options) {
+  return {.kept1 = static_cast<float>(options.beta1),
+          .new1 = static_cast<float>(1.0 - options.beta1),
+          .kept2 = static_cast<float>(options.beta2),
+          .new2 = static_cast<float>(1.0 - options.beta2),
+          .epsilon = static_cast<float>(options.epsilon)};
+}
+
+loops::Move move_of(const StepSize& size) {
+  return {.rate = static_cast<float>(size.rate), .kept = static_cast<float>(size.kept)};
 }
 
 class AdamRule : public UpdateRule {
@@ -22,16 +43,30 @@ class AdamRule : public UpdateRule {
   AdamRule(const RuleOptions& options, at::ScalarType dtype) : options_(options), dtype_(dtype) {}
 
   at::Tensor direction(const at::Tensor& gradient, int64_t step) override {
-    if (!exp_avg_.defined()) {
-      exp_avg_ = at::zeros(gradient.sizes(), gradient.options().dtype(dtype_));
-      exp_avg_sq_ = at::zeros(gradient.sizes(), gradient.options().dtype(dtype_));
-    }
+    make_moments(gradient);
+    if (has_loop(gradient) && has_loop(exp_avg_)) return looped_direction(gradient, step);
     const auto m = exp_avg_.mul_(options_.beta1).add_(gradient, 1.0 - options_.beta1);
     const auto v = exp_avg_sq_.mul_(options_.beta2)
                        .addcmul_(gradient.to(dtype_), gradient.to(dtype_), 1.0 - options_.beta2);
-    const double factor =
-        std::sqrt(remaining(options_.beta2, step)) / remaining(options_.beta1, step);
-    return m.to(at::kFloat).div(v.to(at::kFloat).sqrt().add_(options_.epsilon)).mul_(factor);
+    return m.to(at::kFloat).div(v.to(at::kFloat).sqrt().add_(options_.epsilon)).mul_(factor(step));
+  }
+
+  void move(at::Tensor& value, const at::Tensor& gradient, int64_t step,
+            const StepSize& size) override {
+    make_moments(gradient);
+    if (!has_loop(gradient) || !has_loop(exp_avg_) || !has_loop(value))
+      return UpdateRule::move(value, gradient, step, size);
+    const auto* g = gradient.const_data_ptr<float>();
+    auto* m = exp_avg_.mutable_data_ptr<float>();
+    auto* v = exp_avg_sq_.mutable_data_ptr<float>();
+    auto* w = value.mutable_data_ptr<float>();
+    at::parallel_for(0, gradient.numel(), kGrain, [&](int64_t from, int64_t to) {
+      loops::adam_move(g + from, m + from, v + from, w + from, to - from, adam_at(step),
+                       move_of(size));
+    });
+    // The loop does not count as a change, and tuners keep what they derive from a tensor's
+    // version.
+    value.unsafeGetTensorImpl()->bump_version();
   }
 
   void append_state(const std::string& prefix, Optimizer::NamedTensors& out) const override {
@@ -47,6 +82,35 @@ class AdamRule : public UpdateRule {
   }
 
  private:
+  void make_moments(const at::Tensor& gradient) {
+    if (exp_avg_.defined()) return;
+    exp_avg_ = at::zeros(gradient.sizes(), gradient.options().dtype(dtype_));
+    exp_avg_sq_ = at::zeros(gradient.sizes(), gradient.options().dtype(dtype_));
+  }
+
+  /// Both bias corrections: outside of the epsilon.
+  double factor(int64_t step) const {
+    return std::sqrt(remaining(options_.beta2, step)) / remaining(options_.beta1, step);
+  }
+
+  loops::Adam adam_at(int64_t step) const {
+    auto adam = adam_of(options_);
+    adam.first = static_cast<float>(factor(step));
+    return adam;
+  }
+
+  at::Tensor looped_direction(const at::Tensor& gradient, int64_t step) {
+    auto out = at::empty_like(gradient);
+    const auto* g = gradient.const_data_ptr<float>();
+    auto* m = exp_avg_.mutable_data_ptr<float>();
+    auto* v = exp_avg_sq_.mutable_data_ptr<float>();
+    auto* d = out.mutable_data_ptr<float>();
+    at::parallel_for(0, gradient.numel(), kGrain, [&](int64_t from, int64_t to) {
+      loops::adam_direction(g + from, m + from, v + from, d + from, to - from, adam_at(step));
+    });
+    return out;
+  }
+
   RuleOptions options_;
   at::ScalarType dtype_;
   at::Tensor exp_avg_, exp_avg_sq_;
@@ -58,6 +122,14 @@ class Adam8BitRule : public UpdateRule {
 
   at::Tensor direction(const at::Tensor& gradient, int64_t step) override {
     make_moments(gradient.sizes(), gradient.device());
+    if (has_loop(gradient)) {
+      auto out = at::empty_like(gradient);
+      auto* d = out.mutable_data_ptr<float>();
+      for_each_block(gradient, step, [&](const Block& block, const loops::Adam& adam) {
+        loops::adam_direction(block.g, block.m, block.v, d + block.from, block.count, adam);
+      });
+      return out;
+    }
     const auto m = exp_avg_->read().mul_(options_.beta1).add_(gradient, 1.0 - options_.beta1);
     const auto v =
         exp_avg_sq_->read().mul_(options_.beta2).addcmul_(gradient, gradient, 1.0 - options_.beta2);
@@ -65,6 +137,18 @@ class Adam8BitRule : public UpdateRule {
     exp_avg_sq_->write(v);
     const auto root = v.div(remaining(options_.beta2, step)).sqrt_().add_(options_.epsilon);
     return m.div(root).div_(remaining(options_.beta1, step));
+  }
+
+  void move(at::Tensor& value, const at::Tensor& gradient, int64_t step,
+            const StepSize& size) override {
+    make_moments(gradient.sizes(), gradient.device());
+    if (!has_loop(gradient) || !has_loop(value))
+      return UpdateRule::move(value, gradient, step, size);
+    auto* w = value.mutable_data_ptr<float>();
+    for_each_block(gradient, step, [&](const Block& block, const loops::Adam& adam) {
+      loops::adam_move(block.g, block.m, block.v, w + block.from, block.count, adam, move_of(size));
+    });
+    value.unsafeGetTensorImpl()->bump_version();  // As above.
   }
 
   void append_state(const std::string& prefix, Optimizer::NamedTensors& out) const override {
@@ -87,6 +171,36 @@ class Adam8BitRule : public UpdateRule {
   }
 
  private:
+  /// Numbers that have a largest one of their own, as float32.
+  struct Block {
+    int64_t from, count;
+    const float* g;
+    float *m, *v;
+  };
+
+  /// Reads each block's moments, calls `visit`, which moves them on, and writes them again.
+  template <typename Visit>
+  void for_each_block(const at::Tensor& gradient, int64_t step, const Visit& visit) {
+    constexpr int64_t kSize = Dynamic8Bit::kBlock;
+    const int64_t count = gradient.numel();
+    const auto* g = gradient.const_data_ptr<float>();
+    auto adam = adam_of(options_);
+    adam.first = static_cast<float>(1.0 / remaining(options_.beta1, step));
+    adam.second = static_cast<float>(1.0 / remaining(options_.beta2, step));
+    const auto m_blocks = exp_avg_->blocks(), v_blocks = exp_avg_sq_->blocks();
+    at::parallel_for(0, (count + kSize - 1) / kSize, kGrain / kSize, [&](int64_t b, int64_t end) {
+      float m[kSize], v[kSize];
+      for (; b < end; ++b) {
+        const int64_t from = b * kSize, numbers = std::min(kSize, count - from);
+        m_blocks.read(b, numbers, m);
+        v_blocks.read(b, numbers, v);
+        visit(Block{from, numbers, g + from, m, v}, adam);
+        m_blocks.write(b, numbers, m);
+        v_blocks.write(b, numbers, v);
+      }
+    });
+  }
+
   void make_moments(at::IntArrayRef shape, at::Device device) {
     if (exp_avg_) return;
     exp_avg_.emplace(shape, device, /*is_signed=*/true);
@@ -104,6 +218,10 @@ class MixedAdamRule : public UpdateRule {
 
   at::Tensor direction(const at::Tensor& gradient, int64_t step) override {
     return rule_for(gradient.numel()).direction(gradient, step);
+  }
+  void move(at::Tensor& value, const at::Tensor& gradient, int64_t step,
+            const StepSize& size) override {
+    rule_for(gradient.numel()).move(value, gradient, step, size);
   }
   void append_state(const std::string& prefix, Optimizer::NamedTensors& out) const override {
     if (rule_) rule_->append_state(prefix, out);
@@ -130,85 +248,19 @@ class MixedAdamRule : public UpdateRule {
   std::unique_ptr<UpdateRule> rule_;
 };
 
-class AdafactorRule : public UpdateRule {
- public:
-  at::Tensor direction(const at::Tensor& gradient, int64_t step) override {
-    const double beta = 1.0 - std::pow(static_cast<double>(step), kDecayRate);
-    make_state(gradient.sizes(), gradient.device());
-    at::Tensor update;
-    if (gradient.dim() >= 2) {
-      add_mean_squares(gradient, beta);
-      const auto row = row_.div(row_.mean(-1, /*keepdim=*/true)).rsqrt_().unsqueeze(-1);
-      update = row.mul(column_.unsqueeze(-2).rsqrt()).mul_(gradient);
-    } else {
-      exp_avg_sq_.mul_(beta).add_(gradient.square().add_(kLeastSquare), 1.0 - beta);
-      update = exp_avg_sq_.rsqrt().mul_(gradient);
-    }
-    const auto norm = update.is_cpu()
-                          ? at::scalar_tensor(kernels::flat_norm(update.view(-1)), at::kFloat)
-                          : update.norm(2.0);  // Waits for no GPU.
-    const auto root_mean_square = norm.div(std::sqrt(static_cast<double>(update.numel())));
-    return update.div_(root_mean_square.div(kClip).clamp_min(1.0));
-  }
-
-  bool decays_first() const override { return true; }
-
-  void append_state(const std::string& prefix, Optimizer::NamedTensors& out) const override {
-    if (row_.defined()) {
-      out.emplace_back(prefix + "exp_avg_sq_row", row_);
-      out.emplace_back(prefix + "exp_avg_sq_col", column_);
-    } else if (exp_avg_sq_.defined()) {
-      out.emplace_back(prefix + "exp_avg_sq", exp_avg_sq_);
-    }
-  }
-
-  void load(const std::string& prefix, at::IntArrayRef shape, at::Device device,
-            SavedState& saved) override {
-    make_state(shape, device);
-    if (row_.defined()) {
-      row_ = saved.take(prefix + "exp_avg_sq_row", row_.sizes(), device);
-      column_ = saved.take(prefix + "exp_avg_sq_col", column_.sizes(), device);
-    } else {
-      exp_avg_sq_ = saved.take(prefix + "exp_avg_sq", shape, device);
-    }
-  }
-
- private:
-  static constexpr double kDecayRate = -0.8, kLeastSquare = 1e-30, kClip = 1.0;
-  static constexpr int64_t kPiece = int64_t{1} << 22;  ///< Numbers whose squares are held at once.
-
-  /// Moves the means of rows and columns on, some rows at a time: an embedding's gradient is large.
-  void add_mean_squares(const at::Tensor& gradient, double beta) {
-    const int64_t rows = gradient.size(-2);
-    const int64_t at_once =
-        std::max<int64_t>(1, kPiece * rows / std::max<int64_t>(1, gradient.numel()));
-    row_.mul_(beta);
-    column_.mul_(beta);
-    for (int64_t from = 0; from < rows; from += at_once) {
-      const int64_t count = std::min(at_once, rows - from);
-      const auto square = gradient.narrow(-2, from, count).square().add_(kLeastSquare);
-      row_.narrow(-1, from, count).add_(square.mean(-1), 1.0 - beta);
-      column_.add_(square.sum(-2), (1.0 - beta) / static_cast<double>(rows));
-    }
-  }
-
-  void make_state(at::IntArrayRef shape, at::Device device) {
-    if (row_.defined() || exp_avg_sq_.defined()) return;
-    const auto zeros = [&](std::vector<int64_t> of) { return at::zeros(of, device); };
-    if (shape.size() < 2) {
-      exp_avg_sq_ = zeros(shape.vec());
-      return;
-    }
-    auto columns = shape.slice(0, shape.size() - 2).vec();
-    columns.push_back(shape.back());
-    row_ = zeros(shape.slice(0, shape.size() - 1).vec());
-    column_ = zeros(std::move(columns));
-  }
-
-  at::Tensor row_, column_, exp_avg_sq_;
-};
-
 }  // namespace
+
+void UpdateRule::move(at::Tensor& value, const at::Tensor& gradient, int64_t step,
+                      const StepSize& size) {
+  move_along(value, direction(gradient, step), size, decays_first());
+}
+
+void move_along(at::Tensor& value, const at::Tensor& direction, const StepSize& size,
+                bool decays_first) {
+  if (decays_first && size.kept != 1.0) value.mul_(size.kept);
+  value.add_(direction, -size.rate);
+  if (!decays_first && size.kept != 1.0) value.mul_(size.kept);
+}
 
 std::unique_ptr<UpdateRule> make_rule(const RuleOptions& options, at::ScalarType dtype) {
   switch (options.kind) {
@@ -219,7 +271,7 @@ std::unique_ptr<UpdateRule> make_rule(const RuleOptions& options, at::ScalarType
     case RuleKind::kAdafactor:
       break;
   }
-  return std::make_unique<AdafactorRule>();
+  return make_adafactor_rule();
 }
 
 }  // namespace tunefleet::trainer

@@ -20,6 +20,12 @@ struct RuleOptions {
   double epsilon = 1e-8;
 };
 
+/// How far a step goes along the direction, and what decoupled weight decay leaves of the weight.
+struct StepSize {
+  double rate = 0.0;
+  double kept = 1.0;
+};
+
 /// What an optimizer makes of one tensor's gradients, wherever they come from: a history, and a
 /// direction d, so that the step is -learning_rate * d. GaLore feeds it projected gradients.
 class UpdateRule {
@@ -28,6 +34,9 @@ class UpdateRule {
   /// Takes a gradient (any shape, the same at every call; float32) into the history and returns the
   /// direction of step number `step`, from 1, in float32.
   virtual at::Tensor direction(const at::Tensor& gradient, int64_t step) = 0;
+  /// direction() and the step along it at once: moves `value`, of the gradient's shape, on.
+  virtual void move(at::Tensor& value, const at::Tensor& gradient, int64_t step,
+                    const StepSize& size);
   /// Whether decoupled weight decay comes before the step and not after it.
   virtual bool decays_first() const { return false; }
   /// Appends the history under `prefix`; nothing before the first gradient.
@@ -36,6 +45,10 @@ class UpdateRule {
   virtual void load(const std::string& prefix, at::IntArrayRef shape, at::Device device,
                     SavedState& saved) = 0;
 };
+
+/// value -= rate * direction, and decay before or after it.
+void move_along(at::Tensor& value, const at::Tensor& direction, const StepSize& size,
+                bool decays_first);
 
 /// `dtype`: in which Adam's moments are kept.
 ///   kAdam       m / (sqrt(v) + eps) with both bias corrections outside of the epsilon, as

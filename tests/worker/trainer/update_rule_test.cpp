@@ -1,7 +1,10 @@
 #include "worker/trainer/update_rule.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
+
+#include <limits>
 
 #include "worker/trainer/dynamic_8bit.h"
 
@@ -53,6 +56,94 @@ TEST(UpdateRule, EightBitAdamFollowsAdam) {
     EXPECT_TRUE(at::allclose(small->direction(part, step), wanted.narrow(0, 0, 8), 1e-5, 1e-6));
   }
 }
+
+TEST(Dynamic8Bit, BlocksAreWrittenAndReadAsTheWhole) {
+  for (const bool is_signed : {true, false}) {
+    // Every value of the tree, every middle between two, and their neighbours.
+    Dynamic8Bit all({256}, at::kCPU, is_signed);
+    all.load(at::arange(256).to(at::kByte), at::ones({1}));
+    const auto values = all.read();
+    const auto middles = (values.slice(0, 1) + values.slice(0, 0, -1)) * 0.5;
+    const auto infinite = at::full({}, std::numeric_limits<float>::infinity());
+    const auto edges = at::cat({values, middles, at::nextafter(middles, infinite),
+                                at::nextafter(middles, -infinite), at::zeros({2}).neg(),
+                                at::full({1}, 1e-30), at::ones({1})});
+    at::manual_seed(2);
+    auto draws = at::randn({40, 256}) * at::pow(10.0, at::randn({40, 256}));
+    draws[3].zero_();
+    if (!is_signed) draws = draws.abs();
+    for (const auto& value : {edges, draws.view(-1), draws.view(-1).narrow(0, 0, 1001)}) {
+      Dynamic8Bit whole(value.sizes(), at::kCPU, is_signed),
+          parts(value.sizes(), at::kCPU, is_signed);
+      whole.write(value);
+      const auto blocks = parts.blocks();
+      auto back = at::empty_like(value);
+      for (int64_t b = 0; b * Dynamic8Bit::kBlock < value.numel(); ++b) {
+        const int64_t from = b * Dynamic8Bit::kBlock;
+        const int64_t count = std::min(Dynamic8Bit::kBlock, value.numel() - from);
+        blocks.write(b, count, value.const_data_ptr<float>() + from);
+        blocks.read(b, count, back.mutable_data_ptr<float>() + from);
+      }
+      EXPECT_TRUE(at::equal(parts.codes(), whole.codes()));
+      EXPECT_TRUE(at::equal(parts.largest(), whole.largest()));
+      EXPECT_TRUE(at::equal(back, whole.read()));
+    }
+  }
+}
+
+TEST(UpdateRule, AdamIsItsFormula) {
+  const RuleOptions options{.beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-6};
+  const auto rule = make_rule(options, at::kFloat);
+  auto m = at::zeros({123, 457}, at::kDouble), v = at::zeros({123, 457}, at::kDouble);
+  for (int64_t step = 1; step <= 5; ++step) {
+    at::manual_seed(step);
+    const auto gradient = at::randn({123, 457});
+    const auto g = gradient.to(at::kDouble);
+    m = 0.9 * m + 0.1 * g;
+    v = 0.999 * v + 0.001 * g * g;
+    const double factor = std::sqrt(1 - std::pow(0.999, step)) / (1 - std::pow(0.9, step));
+    const auto wanted = (m / (v.sqrt() + 1e-6) * factor).to(at::kFloat);
+    EXPECT_TRUE(at::allclose(rule->direction(gradient, step), wanted, 1e-5, 1e-6)) << step;
+  }
+}
+
+class Moves : public testing::TestWithParam<RuleKind> {};
+
+TEST_P(Moves, AreStepsAlongTheDirection) {
+  const int threads = at::get_num_threads();
+  for (const auto& shape : {std::vector<int64_t>{1}, {300}, {70, 900}}) {
+    for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+      const auto one = make_rule({.kind = GetParam()}, dtype);
+      const auto two = make_rule({.kind = GetParam()}, dtype);
+      at::manual_seed(11);
+      auto value = at::randn(shape).to(dtype);
+      auto wanted = value.clone();
+      for (int64_t step = 1; step <= 4; ++step) {
+        const auto gradient = at::randn(shape) * 0.1;
+        const StepSize size{.rate = 0.01, .kept = step % 2 == 0 ? 0.9 : 1.0};
+        at::set_num_threads(1);
+        move_along(wanted, two->direction(gradient, step), size, two->decays_first());
+        at::set_num_threads(3);
+        const auto version = value._version();
+        one->move(value, gradient, step, size);
+        EXPECT_GT(value._version(), version);
+        const double tolerance = dtype == at::kFloat ? 1e-6 : 2e-2;
+        EXPECT_TRUE(at::allclose(value, wanted, tolerance, tolerance * 0.1)) << step;
+      }
+      Optimizer::NamedTensors ones, twos;
+      one->append_state("", ones);
+      two->append_state("", twos);
+      ASSERT_EQ(ones.size(), twos.size());
+      for (size_t i = 0; i < ones.size(); ++i)
+        EXPECT_TRUE(at::equal(ones[i].second, twos[i].second)) << ones[i].first;
+    }
+  }
+  at::set_num_threads(threads);
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, Moves,
+                         testing::Values(RuleKind::kAdam, RuleKind::kAdam8Bit,
+                                         RuleKind::kAdafactor));
 
 /// transformers.optimization.Adafactor by its formulas, in float64 and number by number.
 class PlainAdafactor {
