@@ -32,12 +32,6 @@ at::Tensor onednn_linear(const at::Tensor& x, const at::Tensor& weight, const at
 
 constexpr int64_t kFewRows = 16;  ///< Below, reading the weight takes longest: as it is.
 
-/// Whether these two go through the loops of gemm_loops.h.
-bool widens(const at::Tensor& a, const at::Tensor& b) {
-  return a.is_cpu() && a.scalar_type() == at::kBFloat16 && b.scalar_type() == at::kBFloat16 &&
-         a.size(0) >= kFewRows && b.numel() > 0 && bfloat16_products_are_slow();
-}
-
 at::Tensor wide_nt(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   const auto in = x.contiguous();
   const auto w = weight.contiguous();
@@ -66,6 +60,11 @@ at::Tensor wide_tn(const at::Tensor& dy, const at::Tensor& x) {
 
 }  // namespace
 
+bool runs_gemm_loops(const at::Tensor& a, const at::Tensor& b) {
+  return a.is_cpu() && a.scalar_type() == at::kBFloat16 && b.scalar_type() == at::kBFloat16 &&
+         a.size(0) >= kFewRows && b.numel() > 0 && bfloat16_products_are_slow();
+}
+
 bool bfloat16_products_are_slow() {
 #if defined(__x86_64__)
   static const bool slow = !__builtin_cpu_supports("amx-bf16") &&
@@ -79,17 +78,17 @@ bool bfloat16_products_are_slow() {
 at::Tensor matmul_nt(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                      Product product) {
   if (product == Product::kFast && takes_onednn(x, weight)) return onednn_linear(x, weight, bias);
-  if (product == Product::kFast && widens(x, weight)) return wide_nt(x, weight, bias);
+  if (product == Product::kFast && runs_gemm_loops(x, weight)) return wide_nt(x, weight, bias);
   return at::linear(x, weight, bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt);
 }
 
 at::Tensor matmul_tn(const at::Tensor& dy, const at::Tensor& x) {
-  return widens(dy, x) ? wide_tn(dy, x) : at::mm(dy.t(), x);
+  return runs_gemm_loops(dy, x) ? wide_tn(dy, x) : at::mm(dy.t(), x);
 }
 
 at::Tensor matmul_nn(const at::Tensor& dy, const at::Tensor& weight) {
   if (takes_onednn(dy, weight)) return onednn_linear(dy, weight.t(), {});
-  if (widens(dy, weight)) return wide_nn(dy, weight);
+  if (runs_gemm_loops(dy, weight)) return wide_nn(dy, weight);
   return at::mm(dy, weight);
 }
 

@@ -20,6 +20,9 @@ at::Tensor matmul_nn(const at::Tensor& dy, const at::Tensor& weight);
 /// dy [N, out] transposed times x [N, in]: [out, in]. No autograd.
 at::Tensor matmul_tn(const at::Tensor& dy, const at::Tensor& x);
 
+/// Whether fast products of these two are made by our own loops.
+bool runs_gemm_loops(const at::Tensor& a, const at::Tensor& b);
+
 /// Whether this CPU multiplies bfloat16 numbers more slowly than float32 ones: all x86 but those
 /// with AMX, and of AMD those with AVX512_BF16 (Intel runs that at half the speed of float32).
 bool bfloat16_products_are_slow();

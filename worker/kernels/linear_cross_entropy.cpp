@@ -76,11 +76,11 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
   /// sum += logits^T part in float32; makes the sum.
   static void add_product(at::Tensor& sum, const at::Tensor& logits, const at::Tensor& part) {
     if (!sum.defined()) {
-      sum = logits.t().matmul(part).to(at::kFloat);
+      sum = matmul_tn(logits, part).to(at::kFloat);
     } else if (logits.scalar_type() == at::kFloat) {
       sum.addmm_(logits.t(), part);
     } else {
-      sum.add_(logits.t().matmul(part));
+      sum.add_(matmul_tn(logits, part));
     }
   }
 

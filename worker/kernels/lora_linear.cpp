@@ -165,10 +165,12 @@ class Backward {
     }
     if (!any) return;
     if (layer.weight_parts.empty()) {
-      out_[layer.weight] = tuners::weight_gradient(saved_[layer.weight], dy, x());
+      out_[layer.weight] = runs_gemm_loops(dy, x())
+                               ? matmul_tn(dy, x())
+                               : tuners::weight_gradient(saved_[layer.weight], dy, x());
       return;
     }
-    const auto grad = dy.t().matmul(x());
+    const auto grad = matmul_tn(dy, x());
     if (needs(layer.weight)) out_[layer.weight] = grad;
     for (const auto& part : layer.weight_parts) {
       auto grads = part.map->gradients(grad, values_of(part, saved_));
