@@ -5,9 +5,14 @@
 #include <algorithm>
 #include <cctype>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <string_view>
 
+#include "proto/job_spec.h"
 #include "storage/atomic_file.h"
 #include "storage/os_error.h"
+#include "tuners/config/job_flat_keys.h"
+#include "tuners/config/tuner_list.h"
 
 namespace tunefleet::coordinator {
 namespace {
@@ -38,11 +43,26 @@ void take_fewer_rows_at_once(nlohmann::json& spec, int64_t workers) {
   spec["gradient_accumulation_steps"] = passes * parts;
 }
 
+/// A job that starts from adapters has its tuners from them, and its own keys about tuners are not
+/// looked at. Without the adapters they would be: those go that LoRA, the default, does not have.
+void forget_tuner(nlohmann::json& spec) {
+  const auto lora = tuners::find_tuner_schema(JobSpec{}.tuner_type);
+  std::set<std::string_view> kept;
+  for (const auto& key : tuners::flat_keys(**lora)) kept.insert(key.job_key);
+  for (const auto* schema : tuners::tuner_schemas()) {
+    for (const auto& key : tuners::flat_keys(*schema)) {
+      if (!kept.contains(key.job_key)) spec.erase(std::string(key.job_key));
+    }
+  }
+  spec.erase("tuner_type");
+}
+
 }  // namespace
 
 nlohmann::json attempt_spec(const JobRecord& job, bool has_checkpoint) {
   nlohmann::json spec = job.spec;
   if (job.attempt > 0 && has_checkpoint) {
+    if (!spec.value("adapters", nlohmann::json::array()).empty()) forget_tuner(spec);
     spec["resume_from_checkpoint"] = "latest";
     spec["adapters"] = nlohmann::json::array();
   }

@@ -6,6 +6,9 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "proto/job_spec_parser.h"
+#include "tuners/config/job_options.h"
+
 namespace tunefleet::coordinator {
 namespace {
 
@@ -61,6 +64,24 @@ TEST(AttemptSpec, ALaterAttemptGoesOnFromTheNewestCheckpoint) {
   const auto again = attempt_spec(job, true);
   EXPECT_EQ(again["resume_from_checkpoint"], "latest");
   EXPECT_TRUE(again["adapters"].empty()) << "the checkpoint brings its own";
+}
+
+/// Beside adapters, keys about a tuner are of no effect; they must not stop the next attempt.
+TEST(AttemptSpec, ALaterAttemptOfAJobWithAdaptersIsAJobToo) {
+  for (const auto& own : {nlohmann::json{{"tuner_type", "vera"}, {"lora_rank", 16}},
+                          nlohmann::json{{"tuner_type", "restuning"}},
+                          nlohmann::json{{"lora_rank", 16}, {"lorap_lr_ratio", 4.0}}}) {
+    nlohmann::json sent{{"model", "/m"}, {"dataset", {"/d.jsonl"}}, {"adapters", {"/a"}}};
+    sent.update(own);
+    const auto parsed = parse_job_json(sent, tuners::check_tuners);
+    ASSERT_TRUE(parsed.problems.empty()) << own << parsed.problems.front().message;
+    JobRecord job{.id = "j", .spec = nlohmann::json::parse(to_json(parsed.spec).dump())};
+    job.attempt = 1;
+    const auto again = parse_job_json(attempt_spec(job, true), tuners::check_tuners);
+    ASSERT_TRUE(again.problems.empty()) << own << again.problems.front().message;
+    EXPECT_EQ(again.spec.lora_rank, parsed.spec.lora_rank);
+    EXPECT_EQ(again.spec.lorap_lr_ratio, parsed.spec.lorap_lr_ratio);
+  }
 }
 
 TEST(AttemptSpec, FewerRowsAtOnceMakeTheSameStep) {
