@@ -3,6 +3,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/embedding_dense_backward.h>
+#include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "tuners/gradient_place.h"
@@ -23,12 +24,14 @@ class Embedding : public torch::autograd::Function<Embedding> {
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
     const auto &weight = saved[0], &ids = saved[1];
-    auto place = tuners::gradient_place(weight);
-    // Elsewhere atomic additions would come in another order each time.
-    if (!place.defined() || !place.is_cpu())
+    // There, atomic additions would come in another order each time.
+    if (!weight.is_cpu())
       return {at::embedding_dense_backward(grads[0], ids, weight.size(0), -1, false), {}};
-    place.index_add_(0, ids, grads[0]);
-    return {at::Tensor(), {}};
+    // The rows of one token are summed in float32; embedding_dense_backward would lose small ones.
+    const auto place = tuners::gradient_place(weight);
+    auto sum = place.defined() ? place : at::zeros_like(weight);
+    sum.index_add_(0, ids, grads[0]);
+    return {place.defined() ? at::Tensor() : sum, {}};
   }
 };
 

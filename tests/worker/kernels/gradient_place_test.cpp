@@ -86,6 +86,19 @@ INSTANTIATE_TEST_SUITE_P(Shapes, GradientPlaces,
                                          PlaceCase{150, 160, 60'000, false},
                                          PlaceCase{150, 16, 60'000, true}));
 
+/// 400 rows of one token, each too small to change the sum alone.
+TEST(GradientPlaceTest, SmallRowsOfAnEmbeddingAreNotLostInBfloat16) {
+  const auto ids = at::ones({400}, at::kLong);
+  const auto rows = at::full({400, 4}, 1.0 / 512.0).to(at::kBFloat16);
+  for (const double before : {0.0, 1.0}) {
+    const auto weight = at::zeros({3, 4}).to(at::kBFloat16).requires_grad_(true);
+    if (before > 0.0) weight.mutable_grad() = at::ones_like(weight);
+    kernels::embedding(weight, ids).backward(rows);
+    expect_close(weight.grad()[1], at::full({4}, before + 400.0 / 512.0), 1e-2, "the token's");
+    expect_close(weight.grad()[0], at::full({4}, before), 0.0, "another's");
+  }
+}
+
 TEST(GradientPlaceTest, EachLossAddsItsOwnScale) {
   at::manual_seed(8);
   const auto hidden = draw({6, 8}, at::kFloat);
