@@ -1,6 +1,6 @@
 #include "worker/kernels/attention.h"
 
-#include <ATen/core/grad_mode.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
 #include <ATen/ops/arange.h>
@@ -9,8 +9,6 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <optional>
-
-#include "worker/kernels/gemm.h"
 
 namespace tunefleet::kernels {
 namespace {
@@ -60,7 +58,7 @@ class TrainedAttention : public torch::autograd::Function<TrainedAttention> {
     const int64_t batch = ctx->saved_data["batch"].toInt();
     const int64_t heads = q.size(1);
     const auto [dq, dk, dv] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
-        taken(grads[0].reshape(q.sizes()), batch, heads), taken(q, batch, heads),
+        taken(grads[0].contiguous().view(q.sizes()), batch, heads), taken(q, batch, heads),
         taken(k, batch, heads), taken(v, batch, heads),
         taken(saved[3].view(q.sizes()), batch, heads), saved[4], 0.0, /*is_causal=*/true, {},
         ctx->saved_data["scale"].toDouble());
@@ -84,19 +82,17 @@ class TrainedAttention : public torch::autograd::Function<TrainedAttention> {
   }
 };
 
-bool trains_on_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-  return at::GradMode::is_enabled() && q.is_cpu() &&
-         (q.requires_grad() || k.requires_grad() || v.requires_grad()) &&
-         (q.scalar_type() == at::kFloat || q.scalar_type() == at::kBFloat16);
+bool has_own_node(const at::Tensor& q) {
+  return q.is_cpu() && (q.scalar_type() == at::kFloat || q.scalar_type() == at::kBFloat16);
 }
 
 at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t batch,
-                  int64_t window, double scale) {
+                  int64_t window, double scale, Product product) {
   const int64_t heads = q.size(1);
   const int64_t queries = q.size(0) / batch;
   const int64_t keys = k.size(0) / batch;
   const bool plain = queries == keys && (window <= 0 || window >= keys);
-  if (plain && queries > 1 && trains_on_cpu(q, k, v)) {
+  if (plain && queries > 1 && product == Product::kFast && has_own_node(q)) {
     return TrainedAttention::apply(q, k, v, batch, scale);
   }
   std::optional<at::Tensor> mask;
@@ -110,7 +106,8 @@ at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
 }  // namespace
 
 at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                            const std::vector<int32_t>& boundaries, int64_t window, double scale) {
+                            const std::vector<int32_t>& boundaries, int64_t window, double scale,
+                            Product product) {
   TORCH_CHECK(boundaries.size() >= 2 && boundaries.front() == 0 && boundaries.back() == q.size(0),
               "boundaries must run from 0 to the number of tokens: ", q.size(0));
   std::vector<at::Tensor> parts;
@@ -124,7 +121,7 @@ at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::
     const auto count = static_cast<int64_t>(last - first);
     if (length > 0) {
       parts.push_back(attend(q.narrow(0, from, tokens), k.narrow(0, from, tokens),
-                             v.narrow(0, from, tokens), count, window, scale));
+                             v.narrow(0, from, tokens), count, window, scale, product));
     }
     first = last;
   }
@@ -133,7 +130,7 @@ at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::
 
 at::Tensor cached_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             int64_t window, double scale) {
-  return attend(q, k, v, 1, window, scale);
+  return attend(q, k, v, 1, window, scale, Product::kReference);
 }
 
 }  // namespace tunefleet::kernels

@@ -33,6 +33,8 @@ at::Tensor onednn_linear(const at::Tensor& x, const at::Tensor& weight, const at
 constexpr int64_t kFewRows = 16;  ///< Below, reading the weight takes longest: as it is.
 
 at::Tensor wide_nt(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  TORCH_CHECK(x.dim() == 2 && weight.dim() == 2 && x.size(1) == weight.size(1),
+              "no product of these shapes: ", x.sizes(), ", ", weight.sizes(), " transposed");
   const auto in = x.contiguous();
   const auto w = weight.contiguous();
   const auto wide_bias = bias.defined() ? bias.to(at::kFloat).contiguous() : at::Tensor();
@@ -43,6 +45,8 @@ at::Tensor wide_nt(const at::Tensor& x, const at::Tensor& weight, const at::Tens
 }
 
 at::Tensor wide_nn(const at::Tensor& dy, const at::Tensor& weight) {
+  TORCH_CHECK(dy.dim() == 2 && weight.dim() == 2 && dy.size(1) == weight.size(0),
+              "no product of these shapes: ", dy.sizes(), ", ", weight.sizes());
   const auto grad = dy.contiguous();
   const auto w = weight.contiguous();
   auto dx = at::empty({grad.size(0), w.size(1)}, grad.options());
@@ -51,6 +55,8 @@ at::Tensor wide_nn(const at::Tensor& dy, const at::Tensor& weight) {
 }
 
 at::Tensor wide_tn(const at::Tensor& dy, const at::Tensor& x) {
+  TORCH_CHECK(dy.dim() == 2 && x.dim() == 2 && dy.size(0) == x.size(0),
+              "no product of these shapes: ", dy.sizes(), " transposed, ", x.sizes());
   const auto grad = dy.contiguous();
   const auto in = x.contiguous();
   auto dw = at::empty({grad.size(1), in.size(1)}, grad.options());

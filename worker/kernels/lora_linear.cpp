@@ -1,18 +1,15 @@
 #include "worker/kernels/lora_linear.h"
 
-#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <algorithm>
-#include <cstddef>
-#include <memory>
 #include <utility>
 
 #include "tuners/gradient_place.h"
 #include "worker/kernels/dropout.h"
 #include "worker/kernels/gemm.h"
+#include "worker/kernels/lora_call.h"
 
 namespace tunefleet::kernels {
 namespace {
@@ -20,106 +17,10 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-/// Which inputs are what, and what else backward needs beside tensors. Inputs in order: x, and for
-/// each layer its weight, its bias if it has one, for each update A, B and its bias if it has one,
-/// and the values of each map and each update of the weight.
-struct Call : torch::CustomClassHolder {
-  struct Update {
-    double scaling = 1.0;
-    double dropout = 0.0;
-    uint64_t key = 0;
-    size_t a = 0;  ///< Number of A among the inputs; B is the next, then the bias.
-    bool bias = false;
-  };
-  struct Mapped {
-    size_t values = 0;  ///< Likewise.
-    std::shared_ptr<const tuners::LinearMap> map;
-  };
-  struct WeightPart {
-    size_t values = 0, count = 0;  ///< The first of them, and how many.
-    std::shared_ptr<const tuners::WeightMap> map;
-  };
-  struct Layer {
-    size_t weight = 0;  ///< Likewise; its bias is the next.
-    bool bias = false;
-    std::vector<Update> updates{};
-    std::vector<Mapped> mapped{};
-    std::vector<WeightPart> weight_parts{};
-  };
-  std::vector<Layer> layers;
-  size_t inputs = 1;
-  Product product = Product::kFast;
-  at::Tensor token_keys;
-};
-using CallPointer = c10::intrusive_ptr<Call>;
-
-/// Calls `visit`(update, its layer's number) for the updates of one kind, in the order in which
-/// their r columns stand side by side.
-template <typename Visit>
-void for_updates(const Call& call, bool with_dropout, const Visit& visit) {
-  for (size_t l = 0; l < call.layers.size(); ++l) {
-    for (const auto& update : call.layers[l].updates) {
-      if ((update.dropout > 0.0) == with_dropout) visit(update, l);
-    }
-  }
-}
-
-/// The A of all updates without dropout below each other, [R, in] in x's dtype; undefined when
-/// there is none.
-at::Tensor shared_a(const Call& call, const variable_list& in, at::ScalarType dtype) {
-  variable_list parts;
-  for_updates(call, false,
-              [&](const auto& update, size_t) { parts.push_back(in[update.a].to(dtype)); });
-  if (parts.empty()) return {};
-  return parts.size() == 1 ? parts.front() : at::cat(parts);
-}
-
-/// s * B in `dtype`, rounded once.
-at::Tensor scaled_b(const Call::Update& update, const at::Tensor& b, at::ScalarType dtype) {
-  return update.scaling == 1.0 ? b.to(dtype) : b.mul(update.scaling).to(dtype);
-}
-
-/// The layer's own bias and those of its updates together; undefined when there are none.
-at::Tensor whole_bias(const Call::Layer& layer, const variable_list& in, at::ScalarType dtype) {
-  at::Tensor bias = layer.bias ? in[layer.weight + 1] : at::Tensor();
-  for (const auto& update : layer.updates) {
-    if (!update.bias) continue;
-    const auto own = in[update.a + 2].mul(update.scaling);
-    bias = bias.defined() ? own.add(bias) : own;
-  }
-  return bias.defined() ? bias.to(dtype) : bias;
-}
-
-tuners::WeightMap::Tensors values_of(const Call::WeightPart& part, const variable_list& in) {
-  const auto first = in.begin() + static_cast<std::ptrdiff_t>(part.values);
-  return {first, first + static_cast<std::ptrdiff_t>(part.count)};
-}
-
-/// The layer's weight with its updates.
-at::Tensor whole_weight(const Call::Layer& layer, const variable_list& in) {
-  at::Tensor weight = in[layer.weight];
-  for (const auto& part : layer.weight_parts)
-    weight = part.map->added_to(weight, values_of(part, in));
-  return weight;
-}
-
-bool keeps_weight(const Call::Layer& layer) {
-  return std::any_of(layer.weight_parts.begin(), layer.weight_parts.end(),
-                     [](const auto& part) { return part.map->is_kept(); });
-}
-
-/// Whether a backward pass reads x: with a frozen weight and no updates it does not.
-bool keeps_input(const Call& call, const variable_list& in) {
-  return std::any_of(call.layers.begin(), call.layers.end(), [&](const auto& layer) {
-    return in[layer.weight].requires_grad() || !layer.updates.empty() || !layer.mapped.empty() ||
-           !layer.weight_parts.empty();
-  });
-}
-
 /// One backward pass.
 class Backward {
  public:
-  Backward(AutogradContext* ctx, const Call& call, const variable_list& grads)
+  Backward(AutogradContext* ctx, const LoraCall& call, const variable_list& grads)
       : ctx_(ctx), call_(call), saved_(ctx->get_saved_variables()), out_(call.inputs) {
     for (const auto& grad : grads) dy_.push_back(grad.defined() ? grad.contiguous() : at::Tensor());
   }
@@ -142,7 +43,7 @@ class Backward {
   bool needs(size_t input) const { return ctx_->needs_input_grad(input); }
   const at::Tensor& x() const { return saved_[0]; }  ///< Undefined where it is not read.
 
-  void base(const Call::Layer& layer, const at::Tensor& dy, const at::Tensor& kept) {
+  void base(const LoraCall::Layer& layer, const at::Tensor& dy, const at::Tensor& kept) {
     if (needs(0)) add_to_dx(matmul_nn(dy, kept.defined() ? kept : whole_weight(layer, saved_)));
     weights(layer, dy);
     if (layer.bias && needs(layer.weight + 1)) out_[layer.weight + 1] = dy.sum(0);
@@ -158,7 +59,7 @@ class Backward {
   }
 
   /// Of the weight, and of the values that are added to it.
-  void weights(const Call::Layer& layer, const at::Tensor& dy) {
+  void weights(const LoraCall::Layer& layer, const at::Tensor& dy) {
     bool any = needs(layer.weight);
     for (const auto& part : layer.weight_parts) {
       for (size_t i = 0; i < part.count; ++i) any |= needs(part.values + i);
@@ -188,7 +89,7 @@ class Backward {
     }
   }
 
-  void db(const Call::Update& update, const at::Tensor& dy, const at::Tensor& t) {
+  void db(const LoraCall::Update& update, const at::Tensor& dy, const at::Tensor& t) {
     if (!needs(update.a + 1)) return;
     const auto dtype = saved_[update.a + 1].scalar_type();
     out_[update.a + 1] = dy.t().matmul(t).to(dtype).mul_(update.scaling);
@@ -227,7 +128,7 @@ class Backward {
     });
   }
 
-  void with_dropout(const Call::Update& update, const at::Tensor& dy, const at::Tensor& t) {
+  void with_dropout(const LoraCall::Update& update, const at::Tensor& dy, const at::Tensor& t) {
     const auto drop = [&](const at::Tensor& v) {
       return dropout(v, call_.token_keys, update.key, update.dropout);
     };
@@ -239,7 +140,7 @@ class Backward {
   }
 
   AutogradContext* ctx_;
-  const Call& call_;
+  const LoraCall& call_;
   /// The inputs, the shared t, each layer's weight where it is kept, the t of each update with
   /// dropout.
   variable_list saved_;
@@ -250,7 +151,7 @@ class Backward {
 class LoraLinears : public torch::autograd::Function<LoraLinears> {
  public:
   static variable_list forward(AutogradContext* ctx, const at::Tensor& x, at::TensorList others,
-                               const CallPointer& call) {
+                               const LoraCallPointer& call) {
     variable_list in{x};
     in.insert(in.end(), others.begin(), others.end());
     const auto dtype = x.scalar_type();
@@ -287,48 +188,17 @@ class LoraLinears : public torch::autograd::Function<LoraLinears> {
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    const auto call = c10::static_intrusive_pointer_cast<Call>(ctx->saved_data["call"].toCapsule());
+    const auto call =
+        c10::static_intrusive_pointer_cast<LoraCall>(ctx->saved_data["call"].toCapsule());
     return Backward(ctx, *call, grads).run();
   }
 };
-
-/// Notes down one layer and appends its tensors to `others`.
-void add_layer(Call& call, variable_list& others, LoraLayer layer,
-               const tuners::ForwardContext& context) {
-  const auto add = [&](at::Tensor tensor) {
-    others.push_back(std::move(tensor));
-    return call.inputs++;
-  };
-  Call::Layer noted{.weight = add(std::move(layer.weight)), .bias = layer.bias.defined()};
-  if (noted.bias) add(std::move(layer.bias));
-  for (auto& update : layer.updates) {
-    const size_t a = add(std::move(update.a));
-    add(std::move(update.b));
-    const bool bias = update.bias.defined();
-    if (bias) add(std::move(update.bias));
-    noted.updates.push_back({.scaling = update.scaling,
-                             .dropout = context.training ? update.dropout : 0.0,
-                             .key = dropout_key(context, update.stream),
-                             .a = a,
-                             .bias = bias});
-  }
-  for (auto& each : layer.mapped) {
-    const size_t values = add(std::move(each.values));
-    noted.mapped.push_back({.values = values, .map = std::move(each.map)});
-  }
-  for (auto& each : layer.weight_updates) {
-    noted.weight_parts.push_back(
-        {.values = call.inputs, .count = each.values.size(), .map = std::move(each.map)});
-    for (auto& value : each.values) add(std::move(value));
-  }
-  call.layers.push_back(std::move(noted));
-}
 
 }  // namespace
 
 std::vector<at::Tensor> lora_linears(const at::Tensor& x, std::vector<LoraLayer> layers,
                                      const tuners::ForwardContext& context) {
-  auto call = c10::make_intrusive<Call>();
+  auto call = c10::make_intrusive<LoraCall>();
   call->token_keys = context.token_keys;
   // Outside training the digits count for more than the time: logits compare with transformers'.
   call->product = context.training ? Product::kFast : Product::kReference;

@@ -49,9 +49,11 @@ at::Tensor Decoder::attend(size_t index, const tuners::AttentionInput& input, co
                            const tuners::KeysValues* prefix) const {
   const double scale = 1.0 / std::sqrt(static_cast<double>(config_.head_dim));
   const auto& layer = *layers_.all()[index];
+  const auto product =
+      pass.context.training ? kernels::Product::kFast : kernels::Product::kReference;
   if (prefix == nullptr) {
     return kernels::causal_attention(input.q, input.k, input.v, *input.boundaries, layer.window,
-                                     scale);
+                                     scale, product);
   }
   // A tuner may have cut the sequences into groups: then each group sees the prefix.
   const bool cut = input.boundaries != pass.context.boundaries;
@@ -69,7 +71,8 @@ at::Tensor Decoder::attend(size_t index, const tuners::AttentionInput& input, co
   };
   return places.without(kernels::causal_attention(
       places.with(none, input.q), places.with(before(prefix->keys), input.k),
-      places.with(before(prefix->values), input.v), *places.boundaries, layer.window, scale));
+      places.with(before(prefix->values), input.v), *places.boundaries, layer.window, scale,
+      product));
 }
 
 at::Tensor Decoder::self_attention(size_t index, const at::Tensor& x, const Pass& pass,
