@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Measures our trainer and PEFT side by side: the same model, starting adapter, token rows and two cores.
 
-  lora_vs_peft.py [--steps 12] [--rounds 2] [--batch 2] [--length 256] [--dtypes float32 bfloat16] [--save]
+  lora_vs_peft.py [--steps 12] [--rounds 2] [--batch 2] [--length 256] [--dtypes float32 bfloat16] [--save [NAME]]
 
 The two take turns (ours, PEFT, ours, PEFT …), so that a change in the machine's mood meets both. Printed for each dtype: the
-median of the rounds. --save writes all rounds to results/, with the command and the machine.
+median of the rounds. --save writes all rounds to results/lora_vs_peft.json (or NAME.json, for another machine),
+with the command and the machine.
 
 How ours is timed: from outside, by the moments at which lines appear in its logging.jsonl, polled each 2 ms; PEFT reports its
 own clock, which starts after the interpreter did. Peak memory is the kernel's figure for each process (wait4).
@@ -138,7 +139,7 @@ def main():
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--length", type=int, default=256)
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
-    parser.add_argument("--save", action="store_true", help="write the result file")
+    parser.add_argument("--save", nargs="?", const="lora_vs_peft", metavar="NAME", help="write the result file")
     options = parser.parse_args()
     scratch, directory = programs.scratch("bench"), programs.model_directory()
     about = {"command": "tests/bench/lora_vs_peft.py " + " ".join(sys.argv[1:]), **machine()}
@@ -152,7 +153,7 @@ def main():
         show(dtype, results[dtype])
     if options.save:
         RESULTS.mkdir(exist_ok=True)
-        path = RESULTS / "lora_vs_peft.json"
+        path = RESULTS / f"{options.save}.json"
         path.write_text(json.dumps({**about, "results": results}, indent=1) + "\n")
         print(f"written: {path.relative_to(programs.ROOT)}")
 
