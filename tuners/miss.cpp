@@ -1,6 +1,5 @@
 #include "tuners/miss.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/baddbmm.h>
@@ -16,6 +15,7 @@
 
 #include "tuners/config/miss_options.h"
 #include "tuners/initial_values.h"
+#include "tuners/parallel.h"
 
 namespace tunefleet::tuners {
 namespace {

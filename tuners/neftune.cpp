@@ -1,10 +1,10 @@
 #include "tuners/neftune.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 
 #include <cmath>
 
+#include "tuners/parallel.h"
 #include "tuners/random.h"
 
 namespace tunefleet::tuners {

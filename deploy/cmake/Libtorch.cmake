@@ -24,7 +24,8 @@ add_library(ft::torch ALIAS ft_torch)
 target_include_directories(
   ft_torch SYSTEM INTERFACE ${TUNEFLEET_TORCH_DIR}/include
                             ${TUNEFLEET_TORCH_DIR}/include/torch/csrc/api/include)
-target_link_libraries(ft_torch INTERFACE ${torch_lib}/libtorch_cpu.so ${torch_lib}/libc10.so)
+# OpenMP's runtime is the one that torch brings: a second one would have threads of its own.
+target_link_libraries(ft_torch INTERFACE ${torch_lib}/libtorch_cpu.so ${torch_lib}/libc10.so ${torch_lib}/libgomp.so.1)
 # The wheel's CPU library is linked against its own copies of OpenMP and, through libtorch.so only, CUDA.
 target_link_options(ft_torch INTERFACE -Wl,-rpath,${torch_lib} -Wl,--allow-shlib-undefined)
 
@@ -42,6 +43,12 @@ target_precompile_headers(ft_torch_pch PRIVATE ${torch_pch_headers})
 function(ft_use_torch target)
   target_link_libraries(${target} PUBLIC ft_torch)
   target_precompile_headers(${target} REUSE_FROM ft_torch_pch)
+endfunction()
+
+# Compiles these files, which include tuners/parallel.h, with OpenMP; without the precompiled header, which is not.
+find_package(OpenMP REQUIRED COMPONENTS CXX)
+function(ft_use_threads)
+  set_source_files_properties(${ARGN} PROPERTIES COMPILE_OPTIONS ${OpenMP_CXX_FLAGS} SKIP_PRECOMPILE_HEADERS ON)
 endfunction()
 
 include(CheckLanguage)

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 
 #include <algorithm>
@@ -8,6 +7,7 @@
 #include <vector>
 
 #include "tuners/maps/block_loops.h"
+#include "tuners/parallel.h"
 
 /// What the loops over blocks of a layer's features share: narrow blocks are worked on in groups,
 /// as the diagonal of one matrix that fills vectors.

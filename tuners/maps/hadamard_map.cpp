@@ -1,6 +1,5 @@
 #include "tuners/maps/hadamard_map.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/addcmul.h>
 #include <ATen/ops/empty_like.h>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "tuners/maps/hadamard_loops.h"
+#include "tuners/parallel.h"
 
 namespace tunefleet::tuners {
 namespace {

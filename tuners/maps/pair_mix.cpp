@@ -1,6 +1,5 @@
 #include "tuners/maps/pair_mix.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -8,6 +7,7 @@
 #include <algorithm>
 
 #include "tuners/maps/pair_loops.h"
+#include "tuners/parallel.h"
 
 namespace tunefleet::tuners {
 namespace {

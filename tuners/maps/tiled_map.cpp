@@ -1,6 +1,5 @@
 #include "tuners/maps/tiled_map.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/zeros.h>
 
@@ -10,6 +9,7 @@
 #include <vector>
 
 #include "tuners/maps/tile_loops.h"
+#include "tuners/parallel.h"
 
 namespace tunefleet::tuners {
 namespace {

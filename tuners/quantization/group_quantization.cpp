@@ -1,6 +1,5 @@
 #include "tuners/quantization/group_quantization.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
@@ -11,6 +10,7 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "tuners/parallel.h"
 #include "tuners/quantization/group_loops.h"
 
 namespace tunefleet::tuners {

@@ -1,6 +1,5 @@
 #include "worker/kernels/flat_norm.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/norm.h>
 
 #include <algorithm>
@@ -8,6 +7,7 @@
 #include <numeric>
 #include <vector>
 
+#include "tuners/parallel.h"
 #include "worker/kernels/cpu_pointers.h"
 #include "worker/kernels/square_loops.h"
 

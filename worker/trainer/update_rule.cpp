@@ -1,6 +1,5 @@
 #include "worker/trainer/update_rule.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
 
@@ -8,6 +7,7 @@
 #include <cmath>
 #include <optional>
 
+#include "tuners/parallel.h"
 #include "worker/trainer/adafactor_rule.h"
 #include "worker/trainer/dynamic_8bit.h"
 #include "worker/trainer/update_loops.h"
